@@ -1,0 +1,1 @@
+"""Neural-network post-filters: models, engines, the patch process, the runner."""

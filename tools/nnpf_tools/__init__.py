@@ -1,0 +1,1 @@
+"""The `nnpf` command: one module per subcommand."""
