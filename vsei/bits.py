@@ -41,6 +41,14 @@ class BitReader:
         self.pos = end
         return value & ((1 << n) - 1)
 
+    def b(self, n: int) -> bytes:
+        """n bytes; quick when aligned."""
+        if self.pos & 7 or self.pos + 8 * n > self.end:
+            return self.u(8 * n).to_bytes(n, "big")
+        first = self.pos >> 3
+        self.pos += 8 * n
+        return self.data[first : first + n]
+
     def peek(self, n: int) -> int:
         """The next n bits, without moving."""
         value = self.u(n)

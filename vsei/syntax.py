@@ -132,6 +132,9 @@ class Syntax(Protocol):
     def b(self, n: int, name: str, *index: int) -> bytes:
         """n times b(8)"""
 
+    def ff(self, name: str, *index: int) -> int:
+        """ff_byte times 255 and a last byte, as payloadType and payloadSize are coded (H.266 7.3.6)"""
+
     def bits(self, n: int, name: str, *index: int) -> str:
         """n bits that mean nothing (yet), as a string of 0 and 1"""
 
@@ -257,11 +260,21 @@ class Reader:
     def b(self, n: int, name: str, *index: int) -> bytes:
         start = self.source.pos
         try:
-            value = self.source.u(8 * n).to_bytes(n, "big")
+            value = self.source.b(n)
         except VseiError as error:
             raise self._named(error, name, index) from None
         self._keep(name, index, start, value)
         return value
+
+    def ff(self, name: str, *index: int) -> int:
+        start = self.source.pos
+        value = 0
+        try:
+            while (byte := self.source.u(8)) == 255:
+                value += 255
+        except VseiError as error:
+            raise self._named(error, name, index) from None
+        return self._number(name, index, start, value + byte, 0, None)
 
     def bits(self, n: int, name: str, *index: int) -> str:
         start = self.source.pos
@@ -396,6 +409,11 @@ class Writer:
         if not isinstance(value, bytes) or len(value) != n:
             raise VseiError(f"{n} bytes are wanted", element=subscripted(name, index))
         self.target.raw(value)
+        return value
+
+    def ff(self, name: str, *index: int) -> int:
+        value = self._int(name, index)
+        self.target.raw(b"\xff" * (value // 255) + bytes([value % 255]))
         return value
 
     def bits(self, n: int, name: str, *index: int) -> str:

@@ -1,0 +1,139 @@
+"""How a message is made of bits: a frozen dataclass for the values, a syntax description for the order.
+
+The dataclass has one field for each element, named as in the standard; None is "not in the message". Elements with
+subscripts are (nested) tuples. `closing` holds the bits after the last known element where they are not just the
+closing ones of sei_payload() (H.266 7.3.6, D.2.1): extension data of a later edition, or a broken fill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeVar, cast
+
+from vsei.errors import VseiError
+from vsei.syntax import Key, OutOfRange, Reader, Syntax, TraceEntry, Values, Writer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """Base of all messages that are understood element by element."""
+
+    PAYLOAD_TYPE: ClassVar[int]
+    NAME: ClassVar[str]
+    # Elements that carry no meaning yet: kept and written back, but no part of the fields that are shown.
+    UNSHOWN: ClassVar[frozenset[str]] = frozenset({"closing"})
+
+    closing: str | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """The elements that are present, in the order of the dataclass, as plain data."""
+        return {
+            f.name: value
+            for f in fields(self)
+            if f.name not in self.UNSHOWN and (value := getattr(self, f.name)) is not None
+        }
+
+
+M = TypeVar("M", bound=Message)
+Description = Callable[[Syntax], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A message with what was noticed on the way.
+
+    Attributes:
+        out_of_range: elements outside the standard's range (kept as they are).
+        exact: whether writing the message gives the payload's bytes again.
+    """
+
+    message: Message
+    out_of_range: tuple[OutOfRange, ...]
+    exact: bool
+
+
+def _store(values: Values, name: str, value: Any, index: tuple[int, ...] = ()) -> None:
+    if isinstance(value, tuple):
+        for i, item in enumerate(value):
+            _store(values, name, item, (*index, i))
+    elif value is not None:
+        values.present[cast(Key, (name, *index)) if index else name] = value
+
+
+def to_values(message: Message) -> Values:
+    """The elements of a message as the engine wants them."""
+    values = Values()
+    for f in fields(message):
+        if f.name != "closing":
+            _store(values, f.name, getattr(message, f.name))
+    return values
+
+
+def _tuples(plain: object) -> object:
+    return tuple(_tuples(item) for item in plain) if isinstance(plain, list) else plain
+
+
+def from_values(cls: type[M], values: Values, closing: str | None) -> M:
+    """The message that these elements make."""
+    known = {f.name for f in fields(cls)}
+    plain = {name: _tuples(value) for name, value in values.nested_lists().items()}
+    unknown = plain.keys() - known
+    if unknown:
+        raise TypeError(f"{cls.__name__} has no field for {', '.join(sorted(unknown))}")
+    return cast(M, cast(Any, cls)(**plain, closing=closing))
+
+
+def read_closing(reader: Reader) -> str | None:
+    """What follows the last element: None when it is what sei_payload() closes with, else its bits."""
+    source = reader.source
+    left = source.remaining
+    if left == 0 or (left < 8 and source.peek(left) == 1 << (left - 1)):
+        return None
+    return format(source.u(left), f"0{left}b")
+
+
+def decode(cls: type[M], description: Description, payload: bytes, trace: list[TraceEntry] | None = None) -> Decoded:
+    """Read a payload. VseiError when it ends too early or makes no sense."""
+    reader = Reader(payload, trace=trace)
+    description(reader)
+    message = from_values(cls, reader.values, read_closing(reader))
+    return Decoded(message, tuple(reader.out_of_range), exact=_writes_as(message, description, payload))
+
+
+def _writes_as(message: Message, description: Description, payload: bytes) -> bool:
+    try:
+        return encode(message, description) == payload
+    except VseiError:
+        return False
+
+
+def encode(message: Message, description: Description) -> bytes:
+    """The payload of a message. VseiError when elements are missing, superfluous or do not fit."""
+    writer = Writer(to_values(message))
+    description(writer)
+    writer.check_all_used()
+    target = writer.target
+    if message.closing is not None:
+        if message.closing:
+            target.u(len(message.closing), int(message.closing, 2))
+        if not target.aligned:
+            raise VseiError(f"{target.pos} bits, no whole number of bytes", element="closing")
+    elif not target.aligned:
+        target.u(1, 1)
+        while not target.aligned:
+            target.u(1, 0)
+    return target.bytes()
+
+
+def from_fields(cls: type[M], elements: Mapping[str, Any]) -> M:
+    """A message from plain data (lists for subscripts), as a specification file or JSON gives it.
+
+    Raises:
+        VseiError: an element that the message does not have.
+    """
+    known = {f.name for f in fields(cls)}
+    for name in elements:
+        if name not in known:
+            raise VseiError(f"{cls.NAME} has no such element", element=name)
+    return cast(M, cast(Any, cls)(**{name: _tuples(value) for name, value in elements.items()}))

@@ -1,0 +1,108 @@
+"""Names of SEI payload types: the standard's syntax structure names (H.266 D.2.1, H.265 D.2.1, H.264 D.1.1)."""
+
+from __future__ import annotations
+
+from vsei.nal import Codec
+
+# Types that mean the same in all three codecs (defined in H.274, or aligned with it).
+_COMMON = {
+    3: "filler_payload",
+    4: "user_data_registered_itu_t_t35",
+    5: "user_data_unregistered",
+    19: "film_grain_characteristics",
+    22: "post_filter_hint",
+    23: "tone_mapping_info",
+    45: "frame_packing_arrangement",
+    47: "display_orientation",
+    56: "green_metadata",
+    128: "structure_of_pictures_info",
+    129: "active_parameter_sets",
+    130: "decoding_unit_info",
+    131: "temporal_sub_layer_zero_idx",
+    132: "decoded_picture_hash",
+    133: "scalable_nesting",
+    134: "region_refresh_info",
+    135: "no_display",
+    136: "time_code",
+    137: "mastering_display_colour_volume",
+    138: "segmented_rect_frame_packing_arrangement",
+    139: "temporal_motion_constrained_tile_sets",
+    140: "chroma_resampling_filter_hint",
+    141: "knee_function_info",
+    142: "colour_remapping_info",
+    143: "deinterlaced_field_identification",
+    144: "content_light_level_info",
+    145: "dependent_rap_indication",
+    146: "coded_region_completion",
+    147: "alternative_transfer_characteristics",
+    148: "ambient_viewing_environment",
+    149: "content_colour_volume",
+    150: "equirectangular_projection",
+    151: "cubemap_projection",
+    153: "generalized_cubemap_projection",
+    154: "sphere_rotation",
+    155: "regionwise_packing",
+    156: "omni_viewport",
+    157: "regional_nesting",
+    158: "mcts_extraction_info_sets",
+    159: "mcts_extraction_info_nesting",
+    165: "alpha_channel_info",
+    168: "frame_field_info",
+    177: "depth_representation_info",
+    179: "multiview_acquisition_info",
+    180: "multiview_view_position",
+    200: "sei_manifest",
+    201: "sei_prefix_indication",
+    202: "annotated_regions",
+    203: "subpic_level_info",
+    204: "sample_aspect_ratio_info",
+    205: "scalability_dimension_info",
+    206: "extended_drap_indication",
+    207: "constrained_rasl_encoding_indication",
+    208: "shutter_interval_info",
+    210: "nnpfc",
+    211: "nnpfa",
+    212: "phase_indication",
+    213: "sei_processing_order",
+    214: "sei_processing_order_nesting",
+}
+_VVC = {0: "buffering_period", 1: "pic_timing"}
+_HEVC = {
+    0: "buffering_period",
+    1: "pic_timing",
+    2: "pan_scan_rect",
+    6: "recovery_point",
+    9: "scene_info",
+    15: "picture_snapshot",
+    16: "progressive_refinement_segment_start",
+    17: "progressive_refinement_segment_end",
+}
+_AVC = {
+    0: "buffering_period",
+    1: "pic_timing",
+    2: "pan_scan_rect",
+    6: "recovery_point",
+    7: "dec_ref_pic_marking_repetition",
+    8: "spare_pic",
+    9: "scene_info",
+    10: "sub_seq_info",
+    11: "sub_seq_layer_characteristics",
+    12: "sub_seq_characteristics",
+    13: "full_frame_freeze",
+    14: "full_frame_freeze_release",
+    15: "full_frame_snapshot",
+    16: "progressive_refinement_segment_start",
+    17: "progressive_refinement_segment_end",
+    18: "motion_constrained_slice_group_set",
+    20: "deblocking_filter_display_preference",
+    21: "stereo_video_info",
+    24: "scalability_info",
+    30: "scalable_nesting",
+    46: "multiview_view_position",
+}
+_NAMES = {Codec.VVC: _COMMON | _VVC, Codec.HEVC: _COMMON | _HEVC, Codec.AVC: _COMMON | _AVC}
+
+
+def payload_name(payload_type: int, codec: Codec = Codec.VVC) -> str:
+    """`nnpfc`, `nnpfa`, the standard's structure name, or `reserved_n`."""
+    return _NAMES[codec].get(payload_type, f"reserved_{payload_type}")
