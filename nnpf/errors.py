@@ -1,0 +1,20 @@
+"""The one error of this package's own making: what is wrong, and with what."""
+
+from __future__ import annotations
+
+
+class NnpfError(ValueError):
+    """A file, a model, a picture or a setting that cannot be used.
+
+    Attributes:
+        problem: what is wrong, in one line.
+        subject: the file, model, operator or picture at fault, as a user would name it.
+    """
+
+    def __init__(self, problem: str, *, subject: str | None = None) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.subject = subject
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.problem}" if self.subject else self.problem
