@@ -1,0 +1,130 @@
+"""Files of the command line: `-` for pipes, outputs that appear whole or not at all, progress on a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+PIPE = "-"
+
+
+class UsageError(ValueError):
+    """The command cannot do what its arguments ask for."""
+
+    path = PIPE
+
+
+@contextmanager
+def open_input(path: str) -> Iterator[BinaryIO]:
+    """A file or `-` for standard input, for reading bytes."""
+    if path == PIPE:
+        yield sys.stdin.buffer
+    else:
+        with Path(path).open("rb") as file:
+            yield file
+
+
+@contextmanager
+def seekable_input(path: str) -> Iterator[BinaryIO]:
+    """Like `open_input`, but can be read twice: a pipe is spooled to a temporary file."""
+    if path != PIPE:
+        with open_input(path) as file:
+            yield file
+        return
+    with tempfile.TemporaryFile() as spool:
+        while chunk := sys.stdin.buffer.read(1 << 20):
+            spool.write(chunk)
+        spool.seek(0)
+        yield spool
+
+
+@contextmanager
+def open_output(path: str, *, force: bool = False, inputs: tuple[str, ...] = ()) -> Iterator[BinaryIO]:
+    """A file for writing bytes, or `-` for standard output.
+
+    The file is written under a temporary name beside its place and renamed when whole, so whatever happens there is
+    the old file or the new one. An existing file is only replaced with `force`, an input never.
+    """
+    if path == PIPE:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    target = Path(path)
+    check_output(path, force=force, inputs=inputs)
+    if target.exists() and not target.is_file():  # /dev/null, a named pipe: nothing to rename
+        with target.open("wb") as file:
+            yield file
+        return
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(name).chmod(0o666 & ~umask)  # mkstemp makes private files
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def check_output(path: str, *, force: bool = False, inputs: tuple[str, ...] = ()) -> None:
+    """Refuse, before any work, an output that would replace an input or, without `force`, any file."""
+    target = Path(path)
+    if path == PIPE or not target.exists():
+        if path != PIPE and not target.parent.is_dir():
+            raise FileNotFoundError(2, "no such folder", str(target.parent))
+        return
+    for source in inputs:
+        if source != PIPE and Path(source).exists() and target.samefile(source):
+            raise _at(path, "is also the input; choose another output")
+    if target.is_file() and not force:
+        raise _at(path, "exists; --force replaces it")
+
+
+def _at(path: str, problem: str) -> UsageError:
+    error = UsageError(problem)
+    error.path = path
+    return error
+
+
+@contextmanager
+def progress(args: argparse.Namespace, total: int | None, unit: str, *, scale: bool = False) -> Iterator[Progress]:
+    """A progress bar on standard error, where that is a terminal and -q is not given."""
+    if getattr(args, "quiet", False) or not sys.stderr.isatty():
+        yield Progress(None)
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit=unit, unit_scale=scale, leave=False, dynamic_ncols=True) as bar:
+        yield Progress(bar)
+
+
+class Progress:
+    """Counts up a bar, if there is one."""
+
+    def __init__(self, bar: object | None) -> None:
+        self._bar = bar
+
+    def advance(self, n: int = 1) -> None:
+        if self._bar is not None:
+            self._bar.update(n)  # type: ignore[attr-defined]
+
+
+def add_common(parser: argparse.ArgumentParser, *, json: bool = False, output: bool = False) -> None:
+    """The arguments that commands share."""
+    if output:
+        parser.add_argument("--force", action="store_true", help="replace an output file that exists")
+    if json:
+        parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress, no notes")
+    parser.add_argument("-v", "--verbose", action="store_true", help="more notes on standard error")
+    parser.add_argument(
+        "--codec", choices=("vvc", "hevc", "avc"), help="default: from the file's name, else from its first NAL units"
+    )

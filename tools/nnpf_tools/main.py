@@ -1,0 +1,113 @@
+"""`nnpf`: reads the command line, runs one subcommand, turns errors into one line and an exit code.
+
+Exit codes: 0 done; 1 failed (the input or the machine is at fault); 2 wrong usage; 3 done, and what was checked has
+findings; 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+# The module of a command is imported only when the command runs: start-up must feel instant.
+COMMANDS = {
+    "dump": "show the SEI messages of a stream, by picture",
+    "inject": "put post-filter messages into a stream",
+    "extract": "take the messages out into files and a specification that puts them back",
+    "strip": "remove SEI messages from a stream",
+    "validate": "check the messages of a stream against the standard",
+    "apply": "decode a stream and filter its pictures as its messages say",
+    "nnc": "encode, decode and inspect NNC payloads (ISO/IEC 15938-17)",
+}
+
+EPILOG = """examples:
+  nnpf dump in.266                                  what post-filter messages are in there?
+  nnpf inject in.266 --base filter.onnx -o out.266  put a filter in, active on all pictures
+  nnpf apply out.266 -o filtered.y4m                decode and filter
+  nnpf COMMAND --help                               more examples
+"""
+
+
+def _available() -> dict[str, str]:
+    here = importlib.util.find_spec
+    return {name: summary for name, summary in COMMANDS.items() if here(f"nnpf_tools.{name}") is not None}
+
+
+def build_parser(chosen: str | None) -> argparse.ArgumentParser:
+    """The parser of all commands; only the chosen one gets its arguments (and its import)."""
+    parser = argparse.ArgumentParser(
+        prog="nnpf",
+        description="Neural-network post-filters in video bitstreams (ITU-T H.274 | ISO/IEC 23002-7).",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in _available().items():
+        if name == chosen:
+            module = _module(name)
+            command = commands.add_parser(
+                name,
+                help=summary,
+                description=module.__doc__,
+                epilog=module.EPILOG,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
+            module.add_arguments(command)
+            command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        else:
+            commands.add_parser(name, help=summary, add_help=False)
+    return parser
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"nnpf_tools.{name}")
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"nnpf {version('nnpf')} (H.274 V3 09/2023 and V4 01/2026)"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    chosen = next((a for a in arguments if not a.startswith("-")), None)
+    args = build_parser(chosen).parse_args(arguments)
+    try:
+        code = int(_module(args.command).run(args))
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print("nnpf: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone (`nnpf dump | head`): nothing to say. Keep Python from flushing at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
+        if args.debug:
+            raise
+        print(f"nnpf: {_one_line(error, args)}", file=sys.stderr)
+        return 1
+
+
+def _one_line(error: BaseException, args: argparse.Namespace) -> str:
+    """`FILE: offset N: element: what is wrong`"""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{os.fspath(error.filename)}: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    file = getattr(error, "path", None) or getattr(args, "stream", None)
+    text = " ".join(str(error).split()) or type(error).__name__
+    return f"{file}: {text}" if file is not None else text
+
+
+if __name__ == "__main__":
+    sys.exit(main())
