@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -138,3 +139,47 @@ def is_irap(codec: Codec, nal_unit_type: int) -> bool:
     if codec is Codec.HEVC:
         return 16 <= nal_unit_type <= 23
     return nal_unit_type == Avc.IDR
+
+
+def starts_picture(header: NalHeader, data: bytes | memoryview) -> bool:
+    """Whether this NAL unit is the first of its coded picture to carry a picture or slice header: one bit is looked at.
+
+    H.266: a picture header NAL unit, or a slice that holds its picture header. H.265: first_slice_segment_in_pic_flag.
+    H.264: first_mb_in_slice equal to 0 (without arbitrary slice order).
+    """
+    kind = header.nal_unit_type
+    if header.codec is Codec.VVC:
+        return kind == Vvc.PH or (kind <= 11 and len(data) > 2 and data[2] & 0x80 != 0)
+    if header.codec is Codec.HEVC:
+        return kind <= 31 and len(data) > 2 and data[2] & 0x80 != 0
+    return kind in (Avc.SLICE, Avc.DPA, Avc.IDR) and len(data) > 1 and data[1] & 0x80 != 0
+
+
+_EXTENSIONS = {
+    "266": Codec.VVC, "vvc": Codec.VVC, "h266": Codec.VVC,
+    "265": Codec.HEVC, "hevc": Codec.HEVC, "h265": Codec.HEVC,
+    "264": Codec.AVC, "avc": Codec.AVC, "h264": Codec.AVC, "jsv": Codec.AVC,
+}  # fmt: skip
+
+
+def codec_of_name(name: str) -> Codec | None:
+    """The codec that a file name's extension stands for, if it does for one."""
+    return _EXTENSIONS.get(name.rpartition(".")[2].lower())
+
+
+def guess_codec(nal_units: Sequence[bytes | memoryview]) -> Codec | None:
+    """The codec whose headers and parameter sets the first NAL units of a stream make sense as, or None.
+
+    The header layouts differ so much that a parameter set of one codec is an impossible header in the others: bit 1 of
+    the first byte is nuh_reserved_zero_bit in H.266 and set in every H.265 and H.264 parameter set.
+    """
+    for codec, sps in ((Codec.VVC, Vvc.SPS), (Codec.HEVC, Hevc.SPS), (Codec.AVC, Avc.SPS)):
+        try:
+            headers = [read_header(codec, data) for data in nal_units]
+        except VseiError:
+            continue
+        if codec is Codec.VVC and any(data[0] & 0x40 for data in nal_units):
+            continue
+        if any(header.nal_unit_type == sps for header in headers):
+            return codec
+    return None
