@@ -1,0 +1,153 @@
+"""NAL units -> the groups that belong to one coded picture, by looking at types and one bit of each slice.
+
+This is all that inserting messages at random access points needs, so it must cost little: a stream has millions of NAL
+units. `vsei.pictures` reads the headers inside and knows POC, size and output order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from vsei.annexb import NalUnit
+from vsei.errors import VseiError
+from vsei.nal import Avc, Codec, Hevc, NalHeader, Vvc, is_irap, is_vcl, read_header, starts_picture
+
+
+class Unit(NamedTuple):
+    """A NAL unit, its place in the stream, and its header (None where that is broken)."""
+
+    nal_index: int  # 0-based, over all NAL units of the stream
+    nal: NalUnit
+    header: NalHeader | None
+
+
+@dataclass(frozen=True, slots=True)
+class PictureStart:
+    """What the NAL unit types say of a coded picture.
+
+    Attributes:
+        decode_index: 0-based, over all coded pictures of the stream, in decoding order.
+        nal_unit_type: of its first VCL NAL unit.
+        random_access: an IRAP picture, or a GDR picture of H.266: decoding can start here.
+        clvs: 0-based index of the coded layer video sequence (in H.265 and H.264: coded video sequence) of its layer.
+        clvs_start: it starts that sequence. A CRA or GDR picture does where it is the first or follows an end of
+            sequence (H.266 NoOutputBeforeRecoveryFlag); an application that seeks may see more starts.
+    """
+
+    decode_index: int
+    nal_unit_type: int
+    layer_id: int
+    temporal_id: int
+    random_access: bool
+    clvs: int
+    clvs_start: bool
+
+
+class Group(NamedTuple):
+    """The NAL units of one picture unit, in order; `start` is None where no picture is inside (end of the stream)."""
+
+    units: list[Unit]
+    start: PictureStart | None
+    first_vcl: int  # position in `units` of the first VCL NAL unit or picture header
+
+
+# Types that, after the VCL NAL units of a picture, begin the next picture unit (H.266 7.4.2.4.3, H.265 7.4.2.4.4,
+# H.264 7.4.1.2.3). Reserved non-VCL types that the standards name there are included.
+_BEGINS_NEXT = {
+    Codec.VVC: frozenset(
+        (Vvc.OPI, Vvc.DCI, Vvc.VPS, Vvc.SPS, Vvc.PPS, Vvc.PREFIX_APS, Vvc.PH, Vvc.AUD, Vvc.PREFIX_SEI, 26, 28, 29)
+    ),
+    Codec.HEVC: frozenset(
+        (Hevc.VPS, Hevc.SPS, Hevc.PPS, Hevc.AUD, Hevc.PREFIX_SEI, 41, 42, 43, 44, *range(48, 56))
+    ),
+    Codec.AVC: frozenset((Avc.SEI, Avc.SPS, Avc.PPS, Avc.AUD, Avc.PREFIX, Avc.SUBSET_SPS, 16, 17, 18)),
+}  # fmt: skip
+_END_OF_SEQUENCE = {
+    Codec.VVC: (Vvc.EOS, Vvc.EOB),
+    Codec.HEVC: (Hevc.EOS, Hevc.EOB),
+    Codec.AVC: (Avc.EOS, Avc.EOB),
+}
+
+
+def groups(nal_units: Iterable[NalUnit], codec: Codec) -> Iterator[Group]:
+    """The picture units of a stream, in order; all NAL units appear, each once."""
+    begins_next = _BEGINS_NEXT[codec]
+    units: list[Unit] = []
+    first_vcl = -1
+    numbering = _Numbering(codec)
+    for index, nal in enumerate(nal_units):
+        try:
+            header = read_header(codec, nal.data)
+        except VseiError:
+            header = None
+        if header is not None:
+            kind = header.nal_unit_type
+            starts = starts_picture(header, nal.data)
+            if first_vcl >= 0 and (starts or kind in begins_next) and not _continues(units, first_vcl, header):
+                yield Group(units, numbering.number(units, first_vcl), first_vcl)
+                units, first_vcl = [], -1
+            if first_vcl < 0 and (starts or is_vcl(codec, kind)):
+                first_vcl = len(units)
+        units.append(Unit(index, nal, header))
+    if units:
+        yield Group(units, numbering.number(units, first_vcl), max(first_vcl, 0))
+
+
+def _continues(units: list[Unit], first_vcl: int, header: NalHeader) -> bool:
+    """A slice after the picture header NAL unit that announced it belongs to the same picture."""
+    first = units[first_vcl].header
+    return (
+        first is not None
+        and header.codec is Codec.VVC
+        and first.nal_unit_type == Vvc.PH
+        and first_vcl == len(units) - 1
+        and header.nal_unit_type <= 11
+    )
+
+
+class _Numbering:
+    """Counts pictures and coded layer video sequences."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+        self.pictures = 0
+        self.clvs: dict[int, int] = {}  # layer -> index of its running sequence
+        self.ended: set[int] | None = None  # layers that go on after an end of sequence; None: all must start anew
+
+    def number(self, units: list[Unit], first_vcl: int) -> PictureStart | None:
+        start = None
+        if first_vcl >= 0:
+            start = self._start(units, first_vcl)
+        for unit in units:
+            if unit.header is not None and unit.header.nal_unit_type in _END_OF_SEQUENCE[self.codec]:
+                self.ended = set()
+        return start
+
+    def _start(self, units: list[Unit], first_vcl: int) -> PictureStart | None:
+        vcl = next(
+            (u.header for u in units[first_vcl:] if u.header and is_vcl(self.codec, u.header.nal_unit_type)), None
+        )
+        if vcl is None:
+            return None  # a picture header without slices
+        kind, layer = vcl.nal_unit_type, vcl.layer_id
+        random_access = is_irap(self.codec, kind) or (self.codec is Codec.VVC and kind == Vvc.GDR)
+        first = layer not in self.clvs or (self.ended is not None and layer not in self.ended)
+        clvs_start = layer not in self.clvs or (random_access and (first or _always_starts(self.codec, kind)))
+        if clvs_start:
+            self.clvs[layer] = self.clvs.get(layer, -1) + 1
+            if self.ended is not None:
+                self.ended.add(layer)
+        start = PictureStart(self.pictures, kind, layer, vcl.temporal_id, random_access, self.clvs[layer], clvs_start)
+        self.pictures += 1
+        return start
+
+
+def _always_starts(codec: Codec, kind: int) -> bool:
+    """IDR (and BLA) pictures start a sequence wherever they stand."""
+    if codec is Codec.VVC:
+        return kind in (Vvc.IDR_W_RADL, Vvc.IDR_N_LP)
+    if codec is Codec.HEVC:
+        return Hevc.BLA_W_LP <= kind <= Hevc.IDR_N_LP
+    return kind == Avc.IDR
