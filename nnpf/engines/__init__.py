@@ -1,0 +1,107 @@
+"""Engines run a graph. Only the one that is chosen is imported: importing torch takes seconds."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from nnpf.errors import NnpfError
+from nnpf.model import Model
+
+Array = npt.NDArray[Any]
+
+ENGINES = ("openvino", "torch", "onnxruntime")
+# Operators of integer networks: their results must be the same bit by bit on every machine, and the torch engine says
+# how it guarantees that. The others are free to round as they like between quantised layers.
+INTEGER_OPERATORS = frozenset(
+    {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger", "QLinearMatMul"}
+)
+
+
+class Network(Protocol):
+    """A model, ready to run on an engine."""
+
+    def run(self, inputs: Mapping[str, Array]) -> Array:
+        """The first output for these inputs, by input name. C-contiguous arrays of the inputs' types.
+
+        The result may lie in the engine's own memory: it is valid until the next call of `run`.
+
+        Raises:
+            NnpfError: the inputs do not suit the model, or the engine fails.
+        """
+
+
+class Engine(Protocol):
+    """What runs models: a library on a device."""
+
+    @property
+    def name(self) -> str:
+        """As in ENGINES."""
+
+    @property
+    def device(self) -> str:
+        """What it runs on, for the report."""
+
+    def compile(self, model: Model) -> Network:
+        """Prepare a model. The shapes of its inputs are those of the arrays that `run` is given later; shapes that the
+        model declares do not bind.
+
+        Raises:
+            NnpfError: the engine does not cover the model; says which operator.
+        """
+
+
+def select_engine(name: str = "auto", device: str = "auto", *, model: Model | None = None, threads: int = 0) -> Engine:
+    """The engine to use.
+
+    Args:
+        name: one of ENGINES, or "auto": torch where the device is a GPU or the model computes with integers, else
+            OpenVINO.
+        device: "cpu", "cuda", "cuda:1", "mps", for OpenVINO also its own names ("GPU", "NPU"); "auto" is the CPU for
+            every engine but torch, which takes CUDA or MPS where there is one.
+        model: the model that decides under "auto", if known.
+        threads: of the CPU; 0 = all cores.
+
+    Raises:
+        NnpfError: no such engine, or it is not installed.
+    """
+    if name == "auto":
+        integer = model is not None and bool(model.operators & INTEGER_OPERATORS)
+        accelerator = device.partition(":")[0] in ("cuda", "mps")
+        name = "torch" if integer or accelerator else "openvino"
+    if name not in ENGINES:
+        raise NnpfError(f"no engine {name!r}: there are {', '.join(ENGINES)}")
+    if importlib.util.find_spec(name) is None:
+        extra = {"torch": "torch", "onnxruntime": "ort"}.get(name)
+        how = f"pip install 'nnpf[{extra}]'" if extra else f"pip install {name}"
+        raise NnpfError(f"engine {name} is not installed: {how}")
+    if name == "openvino":
+        from nnpf.engines.openvino_engine import OpenVinoEngine
+
+        return OpenVinoEngine(device, threads)
+    if name == "torch":
+        from nnpf.engines.torch_engine import TorchEngine
+
+        return TorchEngine(device, threads)
+    from nnpf.engines.ort_engine import OrtEngine
+
+    return OrtEngine(device, threads)
+
+
+def checked_inputs(model: Model, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The inputs in the model's order, contiguous, of the right types. NnpfError when one is missing or unknown."""
+    result: dict[str, Array] = {}
+    for spec in model.inputs:
+        if spec.name not in inputs:
+            raise NnpfError(f"input {spec.name!r} is missing", subject=model.name)
+        array = inputs[spec.name]
+        if array.ndim != spec.rank or array.dtype != spec.dtype:
+            raise NnpfError(f"input {spec} is given {array.dtype}{list(array.shape)}", subject=model.name)
+        result[spec.name] = np.ascontiguousarray(array)
+    if unknown := set(inputs) - set(result):
+        raise NnpfError(f"has no input {sorted(unknown)[0]!r}", subject=model.name)
+    return result

@@ -1,0 +1,70 @@
+"""onnxruntime: an extra, and the referee in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import onnx
+import onnxruntime as ort  # type: ignore[import-untyped]
+
+from nnpf.engines import Array, checked_inputs
+from nnpf.errors import NnpfError
+from nnpf.model import Model
+
+
+class OrtEngine:
+    name = "onnxruntime"
+
+    def __init__(self, device: str = "auto", threads: int = 0) -> None:
+        kind, _, index = device.partition(":")
+        self._providers: list[Any] = ["CPUExecutionProvider"]
+        if kind == "cuda":
+            # TF32 would round inputs to 10 bits.
+            options = {"device_id": index or "0", "use_tf32": "0"}
+            if "CUDAExecutionProvider" not in ort.get_available_providers():
+                raise NnpfError("this onnxruntime has no CUDA")
+            self._providers = [("CUDAExecutionProvider", options)]
+        elif kind not in ("auto", "cpu"):
+            raise NnpfError(f"onnxruntime has no device {device!r} here: it has cpu, cuda")
+        self.device = "CPU" if kind != "cuda" else f"CUDA {index or '0'}"
+        self._threads = threads
+
+    def compile(self, model: Model) -> OrtNetwork:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.log_severity_level = 4
+        try:
+            session = ort.InferenceSession(_any_shape(model).SerializeToString(), options, providers=self._providers)
+        except Exception as error:  # its exceptions share no base class
+            raise NnpfError(f"onnxruntime cannot read it: {_reason(error)}", subject=model.name) from None
+        return OrtNetwork(model, session)
+
+
+class OrtNetwork:
+    def __init__(self, model: Model, session: ort.InferenceSession) -> None:
+        self._model, self._session = model, session
+
+    def run(self, inputs: Mapping[str, Array]) -> Array:
+        arrays = checked_inputs(self._model, inputs)
+        try:
+            result: Array = self._session.run([self._model.outputs[0].name], arrays)[0]
+        except Exception as error:
+            raise NnpfError(f"onnxruntime failed: {_reason(error)}", subject=self._model.name) from None
+        return result
+
+
+def _any_shape(model: Model) -> onnx.ModelProto:
+    """The graph with the shapes that it declares opened: a static batch of 1 becomes any batch."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    del proto.graph.value_info[:]
+    for value in (*proto.graph.input, *proto.graph.output):
+        for at, dimension in enumerate(value.type.tensor_type.shape.dim):
+            dimension.Clear()
+            dimension.dim_param = f"{value.name}_{at}"
+    return proto
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

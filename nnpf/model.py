@@ -1,0 +1,334 @@
+"""A filter as a graph (ONNX, in memory) and its named parameters.
+
+Models come from strangers: a file is checked before any engine sees it. What an engine would read from elsewhere or
+run without bound (external data, custom operators, control flow) is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import numpy_helper, shape_inference
+
+from nnpf.errors import NnpfError
+
+# The largest published post-filters stay below 100 MB; protobuf itself ends at 2 GB.
+MAX_MODEL_BYTES = 512 << 20
+MAX_NODES = 100_000
+# One tensor inside the network: 2^31 elements are 8 GB of float32. A graph that asks for more (Tile, Expand, Resize)
+# is broken or hostile.
+MAX_TENSOR_ELEMENTS = 1 << 31
+
+Array = npt.NDArray[Any]
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """An input or output of a model. A dimension that is None is chosen at run time."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | None, ...]
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype}[{','.join('?' if d is None else str(d) for d in self.shape)}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one run of a model takes, for given input shapes.
+
+    Attributes:
+        macs: multiply-accumulate operations of convolutions and matrix products (nnpfc_num_kmac_operations_idc counts
+            these); element-wise operations are not counted.
+        peak_bytes: the largest sum of tensors that live at the same time, in the order of the graph. An engine that
+            merges operators needs less, one that pads or reorders data needs up to twice that.
+        output_shape: of the first output.
+    """
+
+    macs: int
+    peak_bytes: int
+    output_shape: Shape
+
+
+class Model:
+    """An ONNX graph in memory. Never changed after loading: `with_parameters` gives a new one.
+
+    Attributes:
+        proto: the graph; checked.
+        name: what a report calls it (a path, a URI).
+        inputs, outputs: in the graph's order; initialisers are not inputs.
+    """
+
+    def __init__(self, proto: onnx.ModelProto, name: str) -> None:
+        self.proto = proto
+        self.name = name
+        constants = {tensor.name for tensor in proto.graph.initializer}
+        self.inputs = tuple(self._spec(value) for value in proto.graph.input if value.name not in constants)
+        self.outputs = tuple(self._spec(value) for value in proto.graph.output)
+        if not self.inputs or not self.outputs:
+            raise NnpfError("the graph has no input or no output", subject=name)
+
+    def _spec(self, value: onnx.ValueInfoProto) -> TensorSpec:
+        kind = value.type.tensor_type
+        if not value.type.HasField("tensor_type") or not kind.HasField("shape"):
+            raise NnpfError(f"{value.name!r} is not a tensor of known rank", subject=self.name)
+        try:
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+        except (KeyError, TypeError, ValueError):
+            raise NnpfError(f"{value.name!r} has an element type that is not known", subject=self.name) from None
+        # A dimension of 0 or less is what some exporters write for "any".
+        return TensorSpec(value.name, dtype, tuple(d.dim_value if d.dim_value > 0 else None for d in kind.shape.dim))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the graph with its parameters: what caches of compiled models go by."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    @cached_property
+    def parameters(self) -> dict[str, Array]:
+        """The initialisers by name, without the integer vectors that only describe shapes. Read-only views."""
+        return {tensor.name: _to_array(tensor, self.name) for tensor in self._parameter_tensors()}
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(math.prod(tensor.dims) for tensor in self._parameter_tensors())
+
+    def _parameter_tensors(self) -> Iterator[onnx.TensorProto]:
+        for tensor in self.proto.graph.initializer:
+            if not (tensor.data_type == onnx.TensorProto.INT64 and len(tensor.dims) <= 1):
+                yield tensor
+
+    @cached_property
+    def operators(self) -> frozenset[str]:
+        return frozenset(node.op_type for node in self.proto.graph.node)
+
+    @property
+    def opset(self) -> int:
+        return next(int(entry.version) for entry in self.proto.opset_import if entry.domain in _STANDARD_DOMAINS)
+
+    @property
+    def tensor_input(self) -> TensorSpec:
+        """The input that takes the patches: the only one of rank 4 or 5.
+
+        Raises:
+            NnpfError: there is none, or more than one.
+        """
+        candidates = [spec for spec in self.inputs if spec.rank in (4, 5)]
+        if len(candidates) != 1:
+            listed = ", ".join(map(str, self.inputs))
+            raise NnpfError(f"one input of rank 4 or 5 is wanted, the model has {listed}", subject=self.name)
+        return candidates[0]
+
+    def with_parameters(self, parameters: Mapping[str, Array], name: str | None = None) -> Model:
+        """The same graph with some parameters replaced.
+
+        Args:
+            parameters: by initialiser name; shapes must match, values are converted to the initialiser's type.
+
+        Raises:
+            NnpfError: a name that the graph does not have, or another shape.
+        """
+        proto = onnx.ModelProto()
+        proto.CopyFrom(self.proto)
+        tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
+        for key, value in parameters.items():
+            tensor = tensors.get(key)
+            if tensor is None:
+                raise NnpfError(f"has no parameter {key!r}", subject=self.name)
+            if tuple(tensor.dims) != value.shape:
+                raise NnpfError(
+                    f"parameter {key!r} is {list(tensor.dims)}, given {list(value.shape)}", subject=self.name
+                )
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+            tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value, dtype), key))
+        return Model(proto, name or self.name)
+
+    def to_bytes(self) -> bytes:
+        """The model as an ONNX file."""
+        return bytes(self.proto.SerializeToString(deterministic=True))
+
+    def cost(self, shapes: Mapping[str, Shape]) -> Cost:
+        """What one run takes with inputs of these shapes.
+
+        Raises:
+            NnpfError: the shapes do not suit the graph, or a tensor is larger than MAX_TENSOR_ELEMENTS.
+        """
+        return _cost(self, shapes)
+
+
+_STANDARD_DOMAINS = ("", "ai.onnx")
+
+
+def load(source: str | Path | bytes, name: str | None = None) -> Model:
+    """Read an ONNX model from a file or from bytes.
+
+    Raises:
+        NnpfError: it is no ONNX model, is too large, or holds what is not allowed here.
+    """
+    if isinstance(source, bytes):
+        data, label = source, name or "model"
+    else:
+        path, label = Path(source), name or str(source)
+        try:
+            size = path.stat().st_size
+            if size > MAX_MODEL_BYTES:
+                raise NnpfError(f"{size} bytes; a model has at most {MAX_MODEL_BYTES}", subject=label)
+            data = path.read_bytes()
+        except OSError as error:
+            raise NnpfError(f"cannot be read: {error.strerror}", subject=label) from None
+    if len(data) > MAX_MODEL_BYTES:
+        raise NnpfError(f"{len(data)} bytes; a model has at most {MAX_MODEL_BYTES}", subject=label)
+    try:
+        proto = onnx.load_model_from_string(data)
+    except (DecodeError, ValueError, RuntimeError):
+        raise NnpfError("is not an ONNX model", subject=label) from None
+    check(proto, label)
+    return Model(proto, label)
+
+
+def check(proto: onnx.ModelProto, name: str) -> None:
+    """Refuse what an engine must not be given. NnpfError says what it is."""
+    graph = proto.graph
+    if not graph.node or not graph.output:
+        raise NnpfError("is not an ONNX model: it has no graph", subject=name)
+    if len(graph.node) > MAX_NODES:
+        raise NnpfError(f"{len(graph.node)} nodes; at most {MAX_NODES} are taken", subject=name)
+    if proto.functions:
+        raise NnpfError(
+            "holds local functions, which are not supported: export it with functions inlined", subject=name
+        )
+    if graph.sparse_initializer:
+        raise NnpfError("holds sparse initialisers, which are not supported", subject=name)
+    for node in graph.node:
+        if node.domain not in _STANDARD_DOMAINS:
+            raise NnpfError(f"operator {node.domain}.{node.op_type} is not a standard ONNX operator", subject=name)
+        for attribute in node.attribute:
+            if attribute.HasField("g") or attribute.graphs:
+                raise NnpfError(f"operator {node.op_type} with a subgraph: control flow is not supported", subject=name)
+    for tensor in _tensors(graph):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+            raise NnpfError(f"tensor {tensor.name!r} lies outside the file, which is not allowed", subject=name)
+        if any(d < 0 for d in tensor.dims) or math.prod(tensor.dims) > MAX_TENSOR_ELEMENTS:
+            raise NnpfError(f"tensor {tensor.name!r} is {list(tensor.dims)}", subject=name)
+    try:
+        onnx.checker.check_model(proto)
+    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
+        raise NnpfError(f"is not a valid ONNX model: {_first_line(error)}", subject=name) from None
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+
+
+def _to_array(tensor: onnx.TensorProto, name: str) -> Array:
+    try:
+        array: Array = numpy_helper.to_array(tensor)
+    except (TypeError, ValueError) as error:
+        raise NnpfError(f"parameter {tensor.name!r}: {_first_line(error)}", subject=name) from None
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+# --- cost ------------------------------------------------------------------------------------------------------------
+
+# Where an operator has its data and its weight among its inputs.
+_CONVOLUTIONS = {"Conv": (0, 1), "ConvInteger": (0, 1), "QLinearConv": (0, 3)}
+_PRODUCTS = {"MatMul": 0, "MatMulInteger": 0, "QLinearMatMul": 0, "Gemm": 0}
+
+
+def _cost(model: Model, shapes: Mapping[str, Shape]) -> Cost:
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    # What the exporter noted about tensors inside holds for its own input size only.
+    del proto.graph.value_info[:]
+    for value in proto.graph.input:
+        if value.name in shapes:
+            wanted = shapes[value.name]
+            declared = value.type.tensor_type.shape.dim
+            if len(declared) != len(wanted):
+                raise NnpfError(
+                    f"input {value.name!r} has rank {len(declared)}, given {list(wanted)}", subject=model.name
+                )
+            for dimension, size in zip(declared, wanted, strict=True):
+                dimension.dim_value = size
+    for value in proto.graph.output:
+        for dimension in value.type.tensor_type.shape.dim:
+            dimension.Clear()
+    try:
+        inferred = shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
+    except Exception as error:  # a C++ exception whose type depends on the version of onnx
+        listed = ", ".join(f"{key} {list(shape)}" for key, shape in shapes.items())
+        raise NnpfError(f"does not fit an input of {listed}: {_first_line(error)}", subject=model.name) from None
+
+    known: dict[str, tuple[Shape, int]] = {}
+    for tensor in inferred.graph.initializer:
+        known[tensor.name] = (tuple(tensor.dims), onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
+        kind = value.type.tensor_type
+        if kind.HasField("shape") and all(d.HasField("dim_value") for d in kind.shape.dim):
+            shape = tuple(d.dim_value for d in kind.shape.dim)
+            known[value.name] = (shape, onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).itemsize)
+            if math.prod(shape) > MAX_TENSOR_ELEMENTS:
+                raise NnpfError(f"tensor {value.name!r} would be {list(shape)}", subject=model.name)
+
+    def shape_of(name: str, node: onnx.NodeProto) -> Shape:
+        if name not in known:
+            raise NnpfError(f"the shape of {name!r} ({node.op_type}) depends on data", subject=model.name)
+        return known[name][0]
+
+    macs = 0
+    for node in inferred.graph.node:
+        if node.op_type in _CONVOLUTIONS:
+            _, weight = _CONVOLUTIONS[node.op_type]
+            macs += math.prod(shape_of(node.output[0], node)) * math.prod(shape_of(node.input[weight], node)[1:])
+        elif node.op_type == "ConvTranspose":
+            macs += math.prod(shape_of(node.input[0], node)) * math.prod(shape_of(node.input[1], node)[1:])
+        elif node.op_type in _PRODUCTS:
+            data = shape_of(node.input[0], node)
+            transposed = any(a.name == "transA" and a.i for a in node.attribute)
+            macs += math.prod(shape_of(node.output[0], node)) * data[-2 if transposed else -1]
+    output = inferred.graph.output[0].name
+    return Cost(macs, _peak_bytes(inferred.graph, known, shapes), shape_of(output, inferred.graph.node[-1]))
+
+
+def _peak_bytes(graph: onnx.GraphProto, known: Mapping[str, tuple[Shape, int]], inputs: Iterable[str]) -> int:
+    constants = {tensor.name for tensor in graph.initializer}
+    last_use = {name: at for at, node in enumerate(graph.node) for name in node.input}
+
+    def size(name: str) -> int:
+        shape, itemsize = known.get(name, ((), 0))
+        return 0 if name in constants else math.prod(shape) * itemsize
+
+    live = sum(size(name) for name in inputs)
+    peak = live
+    for at, node in enumerate(graph.node):
+        live += sum(size(name) for name in node.output)
+        peak = max(peak, live)
+        live -= sum(size(name) for name in {*node.input} if last_use[name] == at)
+    return peak
