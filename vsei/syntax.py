@@ -15,7 +15,7 @@ from bits (and, asked to, a trace); `Writer` makes bits from a `Values`. Values 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias, Union, cast
@@ -158,6 +158,10 @@ class Syntax(Protocol):
     def more_data(self, key: str) -> bool:
         """Whether the element `key` and what follows is coded: reading, there are bits beyond the closing ones;
         writing, the element has a value."""
+
+    def extension(self, name: str, end: int | None = None) -> str:
+        """All bits up to the last one that is 1, which closes the structure: data of a later edition of the standard,
+        as a string of 0 and 1, stored only where there are any. `end`: bit position where the structure ends."""
 
     @property
     def position(self) -> int:
@@ -331,6 +335,13 @@ class Reader:
         # Closing bits are a one and zeros to the byte boundary, so fewer than eight bits in all.
         return source.remaining >= 8 or source.peek(source.remaining) != 1 << (source.remaining - 1)
 
+    def extension(self, name: str, end: int | None = None) -> str:
+        source = self.source
+        last = BitReader(source.data, source.pos, end).last_one_bit() if end is not None else source.last_one_bit()
+        if last < source.pos:
+            raise self.fail(name, "no bit that is 1 closes the structure")
+        return self.bits(last - source.pos, name) if last > source.pos else ""
+
     def fail(self, name: str, problem: str) -> VseiError:
         return VseiError(problem, element=name, bit=self.source.pos)
 
@@ -457,6 +468,10 @@ class Writer:
     def more_data(self, key: str) -> bool:
         return key in self.values.present
 
+    def extension(self, name: str, end: int | None = None) -> str:
+        value = self.values.present.get(name, "")
+        return self.bits(len(value), name) if isinstance(value, str) and value else ""
+
     def fail(self, name: str, problem: str) -> VseiError:
         return VseiError(problem, element=name, bit=self.target.pos)
 
@@ -464,6 +479,95 @@ class Writer:
         """VseiError when a value was given for an element that the conditions leave out."""
         if self._used != self._expected + len(self.values.present):
             raise VseiError("a value is given for an element that is not part of the structure")
+
+
+class Completer:
+    """Values for a whole structure from some of them: what is not given takes its default, 0 where it has none.
+
+    The description itself decides which elements there are, so nothing about a structure is known twice.
+    """
+
+    def __init__(self, given: Values, defaults: Mapping[str, Value]) -> None:
+        self.given = given
+        self.defaults = defaults
+        self.values = Values()
+
+    def __getitem__(self, key: Key) -> int:
+        return self.values[key]
+
+    @property
+    def position(self) -> int:
+        return 0
+
+    def _take(self, name: str, index: tuple[int, ...], empty: Value) -> Value:
+        key = key_of(name, index)
+        value = self.given.present.get(key, self.defaults.get(name, empty))
+        self.values.present[key] = value
+        return value
+
+    def _int(self, name: str, index: tuple[int, ...]) -> int:
+        value = self._take(name, index, 0)
+        if not isinstance(value, int):
+            raise VseiError(f"{value!r} is not an integer", element=subscripted(name, index))
+        return int(value)
+
+    def u(self, n: int, name: str, *index: int, min: int = 0, max: int | None = None) -> int:
+        return self._int(name, index)
+
+    def flag(self, name: str, *index: int) -> int:
+        return self._int(name, index)
+
+    def i(self, n: int, name: str, *index: int) -> int:
+        return self._int(name, index)
+
+    def ue(self, name: str, *index: int, min: int = 0, max: int = 2**32 - 2) -> int:
+        return self._int(name, index)
+
+    def se(self, name: str, *index: int, min: int = -(2**31) + 1, max: int = 2**31 - 1) -> int:
+        return self._int(name, index)
+
+    def ff(self, name: str, *index: int) -> int:
+        return self._int(name, index)
+
+    def st(self, name: str, *index: int) -> str:
+        return str(self._take(name, index, ""))
+
+    def b(self, n: int, name: str, *index: int) -> bytes:
+        value = self._take(name, index, bytes(n))
+        return value if isinstance(value, bytes) else b""
+
+    def bits(self, n: int, name: str, *index: int) -> str:
+        return str(self._take(name, index, "0" * n))
+
+    def rest(self, name: str) -> bytes:
+        value = self._take(name, (), b"")
+        return value if isinstance(value, bytes) else b""
+
+    def fixed(self, n: int, name: str, value: int) -> None:
+        pass
+
+    def align(self, name: str, bit: int = 0) -> None:
+        pass
+
+    def infer(self, name: str, value: int, *index: int) -> int:
+        self.values.inferred[key_of(name, index)] = value
+        return value
+
+    @contextmanager
+    def structure(self, name: str, *index: int) -> Iterator[None]:
+        outer, given = self.values, self.given
+        self.given = given.structure(name, *index) or Values()
+        self.values = outer.present[key_of(name, index)] = Values()
+        try:
+            yield
+        finally:
+            self.values, self.given = outer, given
+
+    def more_data(self, key: str) -> bool:
+        return key in self.given.present
+
+    def fail(self, name: str, problem: str) -> VseiError:
+        return VseiError(problem, element=name)
 
 
 def read(

@@ -193,7 +193,7 @@ def test_missing_and_superfluous_elements_are_named():
     with pytest.raises(VseiError, match="a value is given for an element that is not part"):
         messages.encode(replace(BASE, nnpfc_luma_padding_val=3))
     with pytest.raises(VseiError, match="nnpfc_parameter: nnpfc has no such element"):
-        form.from_fields(NnpfCharacteristics, {"nnpfc_parameter": 3})
+        form.complete(NnpfCharacteristics, nnpf.nnpfc, {"nnpfc_parameter": 3}, {})
 
 
 @pytest.mark.parametrize(

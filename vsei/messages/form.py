@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar, cast
 
 from vsei.errors import VseiError
-from vsei.syntax import Key, OutOfRange, Reader, Syntax, TraceEntry, Values, Writer
+from vsei.syntax import Completer, Key, OutOfRange, Reader, Syntax, TraceEntry, Value, Values, Writer, subscripted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,14 +126,25 @@ def encode(message: Message, description: Description) -> bytes:
     return target.bytes()
 
 
-def from_fields(cls: type[M], elements: Mapping[str, Any]) -> M:
-    """A message from plain data (lists for subscripts), as a specification file or JSON gives it.
+def complete(cls: type[M], description: Description, elements: Mapping[str, Any], defaults: Mapping[str, Value]) -> M:
+    """A message from some of its elements; the others take their default, or 0.
+
+    Args:
+        elements: by name, lists or tuples for subscripts, as a specification file or JSON gives them.
 
     Raises:
-        VseiError: an element that the message does not have.
+        VseiError: an element that the message does not have, or not with these values of the others.
     """
     known = {f.name for f in fields(cls)}
-    for name in elements:
-        if name not in known:
+    given = Values()
+    for name, value in elements.items():
+        if name not in known or name == "closing":
             raise VseiError(f"{cls.NAME} has no such element", element=name)
-    return cast(M, cast(Any, cls)(**{name: _tuples(value) for name, value in elements.items()}))
+        _store(given, name, _tuples(value))
+    completer = Completer(given, defaults)
+    description(completer)
+    for key in given.present:
+        if key not in completer.values.present:
+            name = key if isinstance(key, str) else subscripted(str(key[0]), cast("tuple[int, ...]", key[1:]))
+            raise VseiError("is not part of the message with these values of the other elements", element=name)
+    return from_values(cls, completer.values, None)
