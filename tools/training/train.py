@@ -71,6 +71,23 @@ def turned(plane: npt.NDArray[np.generic], turn: int) -> npt.NDArray[np.generic]
     return plane.T if turn & 4 else plane
 
 
+def recolour(
+    coded: list[npt.NDArray[np.float32]],
+    original: list[npt.NDArray[np.float32]],
+    spread: list[float],
+    rng: np.random.Generator,
+) -> None:
+    """Shift each plane of each patch at random, alike in coded and original.
+
+    What the coder did to a patch hardly depends on its brightness and colour, but eight clips have few of them: without
+    this a network learns which ones drifted there. With it, the luma gain on other clips doubles.
+    """
+    for c, o, reach in zip(coded, original, spread, strict=True):
+        shift = rng.uniform(-reach, reach, (len(c), 1, 1)).astype(np.float32) * CODED_MAX
+        c += shift
+        o += shift / ORIGINAL_TO_CODED
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     coded: list[npt.NDArray[np.float32]]
@@ -79,7 +96,9 @@ class Batch:
     mse: npt.NDArray[np.float32]
 
 
-def draw(clips: list[Clip], seed: int, step: int, batch: int, patch: int, overlap: int) -> Batch:
+def draw(
+    clips: list[Clip], seed: int, step: int, *, batch: int, patch: int, overlap: int, spread: list[float]
+) -> Batch:
     """The patches of one step. Every clip and QP is as likely as any other."""
     rng = np.random.default_rng((seed, step))
     size = patch + 2 * overlap
@@ -99,6 +118,7 @@ def draw(clips: list[Clip], seed: int, step: int, batch: int, patch: int, overla
             original[p][n] = turned(clip.original[p][t, a : a + o, b : b + o], turn)
         strengths[n] = clip.strengths[t]
         mse[n] = clip.mse[t]
+    recolour(coded, original, spread, rng)
     return Batch(coded, original, strengths, mse)
 
 
@@ -166,15 +186,13 @@ def rate_at(step: int, steps: int, rate: float, warmup: int) -> float:
     return rate * (0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * progress))))
 
 
-def batches(
-    clips: list[Clip], first: int, last: int, seed: int, batch: int, patch: int, overlap: int
-) -> Iterator[Batch]:
+def batches(clips: list[Clip], first: int, last: int, seed: int, **size: Any) -> Iterator[Batch]:
     """The patches of steps first..last-1, each drawn by a second thread while the step before it runs."""
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(draw, clips, seed, first, batch, patch, overlap)
+        coming = pool.submit(draw, clips, seed, first, **size)
         for step in range(first + 1, last + 1):
             ready = coming.result()
-            coming = pool.submit(draw, clips, seed, step, batch, patch, overlap)
+            coming = pool.submit(draw, clips, seed, step, **size)
             yield ready
 
 
@@ -210,7 +228,8 @@ def train(config: dict[str, Any], clips_folder: Path, work: Path, device: torch.
         start, best, log = state["step"], state["best"], state["log"]
         print(f"goes on from step {start}", flush=True)
     running, began = 0.0, time.monotonic()
-    drawn = batches(clips, start, steps, seed, training["batch"], training["patch"], shape.overlap)
+    size = {key: training[key] for key in ("batch", "patch", "spread")} | {"overlap": shape.overlap}
+    drawn = batches(clips, start, steps, seed, **size)
     for step, batch in enumerate(drawn, start):
         for group in optimiser.param_groups:
             group["lr"] = rate_at(step, steps, training["rate"], training["warmup"])
