@@ -566,6 +566,9 @@ class Completer:
     def more_data(self, key: str) -> bool:
         return key in self.given.present
 
+    def extension(self, name: str, end: int | None = None) -> str:
+        return str(self._take(name, (), "")) if name in self.given.present else ""
+
     def fail(self, name: str, problem: str) -> VseiError:
         return VseiError(problem, element=name)
 

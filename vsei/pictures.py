@@ -1,0 +1,310 @@
+"""Pictures of a stream: which NAL units make each one, its format, POC, place in output order. One model for all codecs.
+
+    for unit in picture_units(split(read_chunks(file)), Codec.VVC):
+        print(unit.picture.poc, [header.name for header in unit.headers])
+
+Everything streams: memory holds one picture unit, and `in_output_order` as many as the stream reorders.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from vsei.annexb import NalUnit
+from vsei.errors import VseiError
+from vsei.nal import Codec, NalHeader, read_header
+
+# Output order needs a limit where the stream gives none. No DPB holds more than 16 pictures (H.266 A.4.2, H.265 A.4.2).
+MAX_DPB_SIZE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFormat:
+    """Size and sample format of a picture. All sizes and offsets in luma samples.
+
+    Attributes:
+        coded_width, coded_height: before cropping.
+        left, right, top, bottom: what the conformance window cuts off.
+        chroma_format_idc: 0 is 4:0:0, 1 is 4:2:0, 2 is 4:2:2, 3 is 4:4:4.
+    """
+
+    coded_width: int
+    coded_height: int
+    left: int
+    right: int
+    top: int
+    bottom: int
+    chroma_format_idc: int
+    bit_depth_luma: int
+    bit_depth_chroma: int
+
+    @property
+    def width(self) -> int:
+        """CroppedWidth: of what is output."""
+        return self.coded_width - self.left - self.right
+
+    @property
+    def height(self) -> int:
+        """CroppedHeight: of what is output."""
+        return self.coded_height - self.top - self.bottom
+
+    @property
+    def sub_width_c(self) -> int:
+        """SubWidthC"""
+        return (1, 2, 2, 1)[self.chroma_format_idc]
+
+    @property
+    def sub_height_c(self) -> int:
+        """SubHeightC"""
+        return (1, 2, 1, 1)[self.chroma_format_idc]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A coded picture as its headers describe it.
+
+    Attributes:
+        decode_index: 0-based, over all coded pictures of the stream in decoding order, broken ones included.
+        poc: PicOrderCntVal.
+        clvs: 0-based index of the coded layer video sequence, in its layer.
+        nal_unit_type: of its (first) VCL NAL unit.
+        is_irap: all of it is IDR, CRA or BLA (H.264: IDR).
+        clvs_start: it starts a CLVS.
+        random_access: decoding can start here: IRAP or GDR (H.264: IDR, or a recovery point says so elsewhere).
+        output: whether a decoder that starts at the start of the stream outputs it (PictureOutputFlag). In streams of
+            several layers: as if its layer is an output layer.
+        slice_qp_y: SliceQpY of the first slice.
+        slice_type: of the first slice: "B", "P" or "I".
+        max_num_reorder: how many pictures may precede one in decoding order and follow it in output order.
+        max_latency: how many pictures may come before one that waits is output; None is no limit.
+        no_output_of_prior_pics: pictures of the CLVS before that still wait are dropped when this one comes.
+    """
+
+    decode_index: int
+    poc: int
+    clvs: int
+    layer_id: int
+    temporal_id: int
+    nal_unit_type: int
+    is_irap: bool
+    clvs_start: bool
+    random_access: bool
+    output: bool
+    format: PictureFormat
+    slice_qp_y: int
+    slice_type: str
+    max_num_reorder: int = MAX_DPB_SIZE
+    max_latency: int | None = None
+    no_output_of_prior_pics: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PictureUnit:
+    """The NAL units of one picture, in order (H.266 7.4.2.4.4; of one access unit where a codec has no picture units).
+
+    Attributes:
+        units: NAL units.
+        headers: of each NAL unit; None where it is broken.
+        nal_index: 0-based index of the first one in the stream.
+        picture: None where there is no picture (NAL units after the last picture, or nothing else in the stream), and
+            where its headers are too broken.
+        problem: what is wrong with the headers of this picture unit; the first fault found.
+    """
+
+    units: tuple[NalUnit, ...]
+    headers: tuple[NalHeader | None, ...]
+    nal_index: int
+    picture: Picture | None
+    problem: VseiError | None = None
+
+
+class Place(Enum):
+    """Where a NAL unit stands in its picture unit."""
+
+    BEFORE = "before"  # before the VCL NAL units of a picture: it starts a picture unit if it follows VCL NAL units
+    FIRST = "first"  # starts the coded picture
+    INSIDE = "inside"  # belongs to what has begun: further slices, suffix SEI, end of sequence, filler
+
+
+class PictureReader(Protocol):
+    """What each codec brings: where pictures begin, and what their headers say. Fed in decoding order."""
+
+    def place(self, header: NalHeader, data: memoryview) -> Place:
+        """Where a NAL unit stands. Changes nothing."""
+
+    def take(self, header: NalHeader, data: memoryview) -> None:
+        """Take a NAL unit of the current picture unit in. VseiError: it is broken."""
+
+    def finish(self, decode_index: int) -> Picture | None:
+        """The picture of what was taken; get ready for the next one. VseiError: its headers are broken."""
+
+    @property
+    def has_picture(self) -> bool:
+        """Whether VCL NAL units were taken since the last `finish`."""
+
+
+def picture_reader(codec: Codec) -> PictureReader:
+    """The reader for a codec."""
+    # Imported here: the codecs' modules build on this one, and most streams need only one of them.
+    if codec is Codec.VVC:
+        from vsei.vvc.decoding_order import VvcPictureReader
+
+        return VvcPictureReader()
+    raise VseiError(f"{codec.standard} is not supported")
+
+
+@lru_cache(maxsize=1024)
+def _header(codec: Codec, first_bytes: bytes) -> NalHeader:
+    return read_header(codec, first_bytes)
+
+
+def picture_units(nal_units: Iterable[NalUnit], codec: Codec) -> Iterator[PictureUnit]:
+    """Group NAL units into picture units and read the headers. A broken picture is given as such, and the next follows.
+
+    Args:
+        nal_units: in decoding order, from the start of a stream (or from a random access point on).
+    """
+    reader = picture_reader(codec)
+    units: list[NalUnit] = []
+    headers: list[NalHeader | None] = []
+    problem: VseiError | None = None
+    nal_index = decode_index = 0
+
+    def finish() -> PictureUnit:
+        nonlocal decode_index, problem
+        picture, had_picture = None, reader.has_picture
+        try:
+            picture = reader.finish(decode_index)
+        except VseiError as error:
+            problem = problem or error.at(units[0].offset)
+        decode_index += had_picture
+        unit = PictureUnit(tuple(units), tuple(headers), nal_index, picture, problem)
+        problem = None
+        units.clear()
+        headers.clear()
+        return unit
+
+    picture_begun = False  # a NAL unit that starts the coded picture has come
+    count = 0
+    for count, unit in enumerate(nal_units):
+        data = unit.data
+        header = None
+        fault = None
+        try:
+            header = _header(codec, bytes(data[:2]))
+            place = reader.place(header, data)
+        except VseiError as error:
+            fault, place = error, Place.INSIDE
+        if units and ((place is Place.FIRST and picture_begun) or (place is Place.BEFORE and reader.has_picture)):
+            yield finish()
+            nal_index, picture_begun = count, False
+        picture_begun |= place is Place.FIRST
+        units.append(unit)
+        headers.append(header)
+        if header is not None and fault is None:
+            try:
+                reader.take(header, data)
+            except VseiError as error:
+                fault = error
+        if fault is not None and problem is None:
+            problem = fault.at(unit.offset)
+    if units:
+        yield finish()
+
+
+T = TypeVar("T")
+
+
+class Shown(NamedTuple, Generic[T]):
+    """An item with the place of its picture in output order."""
+
+    output_index: int | None  # 0-based, over the output pictures of the layer; None: the picture is not output
+    item: T
+
+
+class OutputOrder(Generic[T]):
+    """Items in, in decoding order; the same items out, in output order: POC order, CLVS by CLVS, for one layer.
+
+    This is the bumping process of H.266 C.5.2 with its limits on reordering and latency (not on DPB fullness, which
+    for streams that keep to the standard changes when pictures come out, but not their order).
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[int, int, T]] = []  # POC, pictures decoded since, item
+        self._next = 0
+
+    def push(self, picture: Picture, item: T) -> list[Shown[T]]:
+        """The items that are known to be next now. Items of pictures that are not output come at once, unnumbered."""
+        out: list[Shown[T]] = []
+        if picture.clvs_start and picture.no_output_of_prior_pics:
+            out += [Shown(None, waiting) for _, _, waiting in self._waiting]
+            self._waiting.clear()
+        elif picture.clvs_start or picture.is_irap:
+            # Nothing that precedes an IRAP picture in decoding order follows it in output order.
+            out += self.flush()
+        if not picture.output:
+            out.append(Shown(None, item))
+        self._waiting = [(poc, latency + 1, waiting) for poc, latency, waiting in self._waiting]
+        if picture.output:
+            self._waiting.append((picture.poc, 0, item))
+        while self._waiting and (
+            len(self._waiting) > picture.max_num_reorder
+            or (
+                picture.max_latency is not None
+                and max(latency for _, latency, _ in self._waiting) >= picture.max_latency > 0
+            )
+        ):
+            out.append(self._bump())
+        return out
+
+    def flush(self) -> list[Shown[T]]:
+        """All that still wait."""
+        return [self._bump() for _ in range(len(self._waiting))]
+
+    def _bump(self) -> Shown[T]:
+        first = min(range(len(self._waiting)), key=lambda i: self._waiting[i][0])
+        shown = Shown(self._next, self._waiting.pop(first)[2])
+        self._next += 1
+        return shown
+
+
+def in_output_order(items: Iterable[T], picture_of: Callable[[T], Picture | None]) -> Iterator[Shown[T]]:
+    """The items of all output pictures in output order, layer by layer independently. Others are left out."""
+    layers: dict[int, OutputOrder[T]] = {}
+    for item in items:
+        picture = picture_of(item)
+        if picture is not None:
+            order = layers.setdefault(picture.layer_id, OutputOrder())
+            yield from (shown for shown in order.push(picture, item) if shown.output_index is not None)
+    for order in layers.values():
+        yield from order.flush()
+
+
+def with_output_index(items: Iterable[T], picture_of: Callable[[T], Picture | None]) -> Iterator[Shown[T]]:
+    """All items in the order they came, each with its picture's output index; items wait until it is known."""
+    layers: dict[int, OutputOrder[int]] = {}
+    waiting: deque[tuple[int, T]] = deque()
+    known: dict[int, int | None] = {}
+
+    def ready() -> Iterator[Shown[T]]:
+        while waiting and waiting[0][0] in known:
+            number, item = waiting.popleft()
+            yield Shown(known.pop(number), item)
+
+    for number, item in enumerate(items):
+        picture = picture_of(item)
+        waiting.append((number, item))
+        if picture is None:
+            known[number] = None
+        else:
+            order = layers.setdefault(picture.layer_id, OutputOrder())
+            known.update((other, index) for index, other in order.push(picture, number))
+        yield from ready()
+    for order in layers.values():
+        known.update((other, index) for index, other in order.flush())
+    yield from ready()

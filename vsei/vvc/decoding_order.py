@@ -1,0 +1,191 @@
+"""The pictures of a VVC stream in decoding order: boundaries (H.266 7.4.2.4), POC (8.3.1), output (8.1.2, C.5.2.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vsei.errors import VseiError
+from vsei.nal import NalHeader, Vvc
+from vsei.pictures import MAX_DPB_SIZE, Picture, PictureFormat, Place
+from vsei.vvc.common import SUB_HEIGHT_C, SUB_WIDTH_C
+from vsei.vvc.headers import IDR, PictureHeader, SliceHeader
+from vsei.vvc.nal_units import SLICE_TYPES, HeaderState
+from vsei.vvc.pps import Pps
+from vsei.vvc.sps import Sps
+
+IRAP = (Vvc.IDR_W_RADL, Vvc.IDR_N_LP, Vvc.CRA)
+
+# What belongs to the picture before it (7.4.2.4.4); every other NAL unit that is no VCL NAL unit belongs to the next.
+# 27 is RSV_NVCL_27, 30 and 31 are unspecified.
+_AFTER = (Vvc.SUFFIX_APS, Vvc.EOS, Vvc.EOB, Vvc.SUFFIX_SEI, Vvc.FD, 27, 30, 31)
+
+
+def place(header: NalHeader, data: bytes | memoryview) -> Place:
+    """Where a NAL unit stands in its picture unit, as far as it says so itself."""
+    kind = header.nal_unit_type
+    if kind in SLICE_TYPES:
+        # sh_picture_header_in_slice_header_flag: the one slice of a picture that has no PH NAL unit
+        return Place.FIRST if len(data) > 2 and data[2] & 0x80 else Place.INSIDE
+    if kind == Vvc.PH:
+        return Place.FIRST
+    return Place.INSIDE if kind < Vvc.OPI or kind in _AFTER else Place.BEFORE
+
+
+def picture_format(sps: Sps, pps: Pps) -> PictureFormat:
+    """Size, conformance window and sample format (7.4.3.5)."""
+    s, p = sps.values, pps.values
+    chroma_format_idc = s["sps_chroma_format_idc"]
+    width, height = p["pps_pic_width_in_luma_samples"], p["pps_pic_height_in_luma_samples"]
+    window = [0, 0, 0, 0]
+    sides = ("left", "right", "top", "bottom")
+    if p["pps_conformance_window_flag"]:
+        window = [p[f"pps_conf_win_{side}_offset"] for side in sides]
+    elif (width, height) == (s["sps_pic_width_max_in_luma_samples"], s["sps_pic_height_max_in_luma_samples"]):
+        window = [s.get(f"sps_conf_win_{side}_offset") for side in sides]
+    x, y = SUB_WIDTH_C[chroma_format_idc], SUB_HEIGHT_C[chroma_format_idc]
+    left, right, top, bottom = window[0] * x, window[1] * x, window[2] * y, window[3] * y
+    if left + right >= width or top + bottom >= height:
+        raise VseiError(
+            f"the conformance window leaves nothing of {width}x{height}", element="pps_conf_win_left_offset"
+        )
+    depth = s["sps_bitdepth_minus8"] + 8
+    return PictureFormat(width, height, left, right, top, bottom, chroma_format_idc, depth, depth)
+
+
+@dataclass(slots=True)
+class _Layer:
+    """What the pictures of one layer hand on to the next."""
+
+    after_eos: bool = True  # the next picture is the first of the layer, or follows an end of sequence
+    clvs: int = -1
+    prev_tid0_poc: int = 0  # of prevTid0Pic
+    rasl_output: bool = True  # the associated IRAP picture has NoOutputBeforeRecoveryFlag 0
+    recovery_poc: int | None = None  # recoveryPointPocVal, while pictures before it are not to be output
+
+
+class VvcPictureReader:
+    """Fed all NAL units of a stream in order, gives its pictures (`vsei.pictures.PictureReader`)."""
+
+    def __init__(self) -> None:
+        self.state = HeaderState()
+        self._layers: dict[int, _Layer] = {}
+        self._au_pocs: dict[int, int] = {}  # of the pictures of the access unit so far, by layer
+        self._first: tuple[NalHeader, SliceHeader] | None = None
+        self._fault: VseiError | None = None
+        self._types: set[int] = set()
+        self._ended: set[int] = set()
+
+    def place(self, header: NalHeader, data: bytes | memoryview) -> Place:
+        where = place(header, data)
+        if where is Place.INSIDE and self._first is not None and header.nal_unit_type in SLICE_TYPES:
+            # A slice of another layer cannot belong to this picture, even if its picture header is lost.
+            return Place.INSIDE if header.layer_id == self._first[0].layer_id else Place.BEFORE
+        return where
+
+    @property
+    def has_picture(self) -> bool:
+        return bool(self._types)
+
+    def take(self, header: NalHeader, data: bytes | memoryview) -> None:
+        kind = header.nal_unit_type
+        if kind in SLICE_TYPES:
+            self._types.add(kind)
+            if self._first is None and self._fault is None:
+                try:
+                    self._first = header, self.state.slice_header(header, data)
+                except VseiError as error:
+                    self._fault = error
+                    raise
+        elif kind == Vvc.AUD:
+            self._au_pocs.clear()
+        elif kind == Vvc.EOS:
+            self._ended.add(header.layer_id)
+        elif kind == Vvc.EOB:
+            self._ended.update(self._layers)
+        else:
+            self.state.take(header, data)
+
+    def finish(self, decode_index: int) -> Picture | None:
+        first, types, ended = self._first, self._types, self._ended
+        self._first, self._fault, self._types, self._ended = None, None, set(), set()
+        self.state.picture = None
+        try:
+            return None if first is None else self._picture(decode_index, *first, types)
+        finally:
+            for layer_id in ended:
+                self._layers.setdefault(layer_id, _Layer()).after_eos = True
+
+    def _picture(self, decode_index: int, header: NalHeader, slice_header: SliceHeader, types: set[int]) -> Picture:
+        ph = slice_header.picture
+        layer = self._layers.setdefault(header.layer_id, _Layer())
+        is_irap = types <= set(IRAP) and len(types) == 1
+        is_gdr = bool(ph.values.get("ph_gdr_pic_flag"))
+        is_rasl = Vvc.RASL in types
+        starts = layer.after_eos or (is_irap and header.nal_unit_type in IDR)  # with NoOutputBeforeRecoveryFlag 1
+        if starts and not (is_irap or is_gdr):
+            layer.clvs += layer.clvs < 0
+        elif starts:
+            layer.clvs += 1
+        poc = self._poc(header, ph, layer, starts)
+
+        if is_irap or is_gdr:
+            layer.recovery_poc = None
+            layer.rasl_output = not starts
+            if is_gdr and starts:
+                layer.recovery_poc = poc + ph.values["ph_recovery_poc_cnt"]
+        output = bool(ph.values.get("ph_pic_output_flag", 1))
+        if is_rasl and not layer.rasl_output:
+            output = False
+        if layer.recovery_poc is not None and poc < layer.recovery_poc:
+            output = False
+        if starts and not (is_irap or is_gdr):
+            output = False  # decoding cannot start here
+
+        prior = starts and not layer.after_eos and slice_header.values.get("sh_no_output_of_prior_pics_flag")
+        if is_irap or is_gdr:
+            layer.after_eos = False
+        if header.temporal_id == 0 and not ph.values["ph_non_ref_pic_flag"] and not types & {Vvc.RASL, Vvc.RADL}:
+            layer.prev_tid0_poc = poc
+        self._au_pocs[header.layer_id] = poc
+        sps = ph.sps
+        return Picture(
+            decode_index=decode_index,
+            poc=poc,
+            clvs=layer.clvs,
+            layer_id=header.layer_id,
+            temporal_id=header.temporal_id,
+            nal_unit_type=header.nal_unit_type,
+            is_irap=is_irap,
+            clvs_start=starts and (is_irap or is_gdr),
+            random_access=is_irap or is_gdr,
+            output=output,
+            format=picture_format(sps, ph.pps),
+            slice_qp_y=slice_header.slice_qp_y,
+            slice_type="BPI"[min(slice_header.slice_type, 2)],
+            max_num_reorder=MAX_DPB_SIZE if sps.max_num_reorder is None else sps.max_num_reorder,
+            max_latency=sps.max_latency,
+            no_output_of_prior_pics=bool(prior),
+        )
+
+    def _poc(self, header: NalHeader, ph: PictureHeader, layer: _Layer, starts: bool) -> int:
+        """PicOrderCntVal (8.3.1)"""
+        sps = ph.sps.values
+        if self._au_pocs and header.layer_id <= max(self._au_pocs):
+            self._au_pocs.clear()  # a new access unit
+        vps = self.state.sets.vps.get(sps["sps_video_parameter_set_id"])
+        if vps is not None:
+            for reference in vps.direct_ref_layers.get(header.layer_id, ()):
+                if reference in self._au_pocs:
+                    return self._au_pocs[reference]
+        lsb = ph.values["ph_pic_order_cnt_lsb"]
+        max_lsb = 1 << (sps["sps_log2_max_pic_order_cnt_lsb_minus4"] + 4)
+        if ph.values.get("ph_poc_msb_cycle_present_flag"):
+            return ph.values["ph_poc_msb_cycle_val"] * max_lsb + lsb
+        if starts:
+            return lsb
+        prev_msb, prev_lsb = layer.prev_tid0_poc & -max_lsb, layer.prev_tid0_poc & (max_lsb - 1)
+        if lsb < prev_lsb and prev_lsb - lsb >= max_lsb // 2:
+            return prev_msb + max_lsb + lsb
+        if lsb > prev_lsb and lsb - prev_lsb > max_lsb // 2:
+            return prev_msb - max_lsb + lsb
+        return prev_msb + lsb
