@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from vsei import sei
 from vsei.annexb import NalUnit
+from vsei.errors import VseiError
 from vsei.grouping import Group, PictureStart, Unit, groups
 from vsei.nal import Avc, Codec, Hevc, NalHeader, Vvc, is_sei, sei_types
 from vsei.sei import SeiMessage
+from vsei.selection import Selection
 
 # An inserted NAL unit may become the first of its access unit, which needs the zero_byte (B.2.2); and with it the
 # trailing zeros of the unit before stay that unit's, so that taking it out again gives back every byte.
@@ -22,28 +25,81 @@ _BEFORE_SEI = {
     Codec.AVC: (Avc.AUD, Avc.SPS, Avc.SPS_EXT, Avc.SUBSET_SPS, Avc.PPS, Avc.SEI),
 }
 
-Plan = Callable[[PictureStart], Sequence[SeiMessage]]
+NNPF_TYPES = frozenset((210, 211))
+OnExisting = Literal["error", "replace", "keep"]
 
 
-def insert(nal_units: Iterable[NalUnit], codec: Codec, plan: Plan) -> Iterator[NalUnit]:
-    """The stream with the prefix SEI messages that `plan` gives for each picture, one NAL unit for each message.
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """One message and the pictures that get it."""
+
+    pictures: Selection
+    message: SeiMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """A message as it was put in."""
+
+    start: PictureStart
+    message: SeiMessage
+
+
+def inject(
+    nal_units: Iterable[NalUnit],
+    codec: Codec,
+    placements: Sequence[Placement],
+    decided: Sequence[frozenset[int]] | None = None,
+    on_existing: OnExisting = "error",
+    tell: Callable[[Inserted], None] | None = None,
+) -> Iterator[NalUnit]:
+    """The stream with prefix SEI messages put in, one NAL unit for each, in the order of `placements`.
 
     They stand after the parameter sets and SEI that the picture unit has in front of its first slice (or picture
     header), with the layer and temporal id of the picture.
+
+    Args:
+        decided: the decode indices of each placement's pictures, from `decide`. Wanted where a selection needs picture
+            headers (POC, output order).
+        on_existing: what becomes of the NNPFC and NNPFA messages that the stream has already.
+        tell: called for each message put in.
+
+    Raises:
+        VseiError: there are such messages, and `on_existing` is "error".
     """
+    if on_existing != "keep":
+        nal_units = strip(nal_units, codec, lambda place, message: _existing(place, message, on_existing))
     for group in groups(nal_units, codec):
-        messages = plan(group.start) if group.start is not None else ()
-        if not messages or group.start is None:
+        start = group.start
+        wanted = _wanted(start, placements, decided) if start is not None else []
+        if start is None or not wanted:
             yield from (unit.nal for unit in group.units)
             continue
         at = _place(group, codec)
         yield from (unit.nal for unit in group.units[:at])
-        header = NalHeader(codec, sei_types(codec)[0], group.start.layer_id, group.start.temporal_id)
-        offset = group.units[at].nal.offset
-        for message in messages:
-            data = sei.build(header, [message])
-            yield NalUnit(offset, LONG_START_CODE, memoryview(data), 0)
+        header = NalHeader(codec, sei_types(codec)[0], start.layer_id, start.temporal_id)
+        for message in wanted:
+            if tell is not None:
+                tell(Inserted(start, message))
+            data = memoryview(sei.build(header, [message]))
+            yield NalUnit(group.units[at].nal.offset, LONG_START_CODE, data, 0)
         yield from (unit.nal for unit in group.units[at:])
+
+
+def _wanted(
+    start: PictureStart, placements: Sequence[Placement], decided: Sequence[frozenset[int]] | None
+) -> list[SeiMessage]:
+    if decided is None:
+        return [p.message for p in placements if p.pictures.picks(start)]
+    return [p.message for p, indices in zip(placements, decided, strict=True) if start.decode_index in indices]
+
+
+def _existing(place: Place, message: SeiMessage, on_existing: OnExisting) -> bool:
+    if message.payload_type not in NNPF_TYPES:
+        return False
+    if on_existing == "error":
+        raise VseiError("the stream has NNPF messages already; replace them or keep them", offset=place.unit.nal.offset)
+    return True
 
 
 def _place(group: Group, codec: Codec) -> int:

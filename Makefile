@@ -1,0 +1,39 @@
+# Two commands: `make demo` and `make test`. Both set up .venv first; nothing else of the machine is touched.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-slow check format clean
+
+demo: .venv/.demo
+	$(BIN)/python tools/demo.py $(DEMO)
+
+test: check
+	$(BIN)/python -m pytest -q -n 2 -m "not slow"
+
+test-slow: .venv/.dev
+	$(BIN)/python -m pytest -q -m slow
+
+check: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed; name one: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.demo: pyproject.toml | .venv/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[plot]'
+	@touch $@
+
+.venv/.dev: pyproject.toml | .venv/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ .venv/.demo
+
+clean:
+	rm -rf .venv demo-out build dist

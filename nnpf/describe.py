@@ -1,0 +1,184 @@
+"""From a model to the NNPFC message that describes it: what can be derived is derived, what is given holds.
+
+In order: what the caller gives; `nnpfc_...` entries of the model's metadata (metadata_props of ONNX); what the tensor
+shapes, the parameters and the operations of the graph say; the default, which is 0 (replicate padding excepted).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from nnpf.errors import NnpfError
+from nnpf.model import Model, Shape
+from vsei.messages import NnpfCharacteristics, form, nnpf
+
+# What tells the receiver that an ONNX file is at the URI. The same tag as the one other decoder of such messages takes.
+ONNX_TAG = "tag:onnx.ai,2017:onnx"
+NNC_TAG = "tag:iso.org,2023:15938-17"  # H.274 8.28.1.2
+
+CHANNELS_OF_ORDER = {0: 1, 1: 2, 2: 3, 3: 6}
+_ORDER_OF_CHANNELS = {channels: order for order, channels in CHANNELS_OF_ORDER.items()}
+
+# Patch that a model of free size is probed with, in tensor samples; a multiple of every common stride.
+_PROBE = 128
+
+Elements = Mapping[str, Any]
+
+
+def characteristics(identity: Elements, model: Model | None, given: Elements) -> NnpfCharacteristics:
+    """The NNPFC message for a filter.
+
+    Args:
+        identity: nnpfc_id, nnpfc_base_flag, nnpfc_mode_idc, and the URI or the payload.
+        model: the filter, to derive properties from; None where all must be given.
+        given: property elements that hold as they are. None of any means nnpfc_property_present_flag 0 without a model.
+
+    Raises:
+        VseiError: an element that the message does not have.
+        NnpfError: a property can neither be derived nor was it given.
+    """
+    elements = {**identity}
+    if model is not None or given:
+        elements = {"nnpfc_property_present_flag": 1, **elements, **_derived(model, given), **given}
+    defaults = {"nnpfc_purpose": nnpf.VISUAL_QUALITY, "nnpfc_padding_type": 1, "nnpfc_input_pic_filtering_flag": 1}
+    return form.complete(NnpfCharacteristics, nnpf.nnpfc, elements, defaults)
+
+
+def _derived(model: Model | None, given: Elements) -> dict[str, Any]:
+    if model is None:
+        return {}
+    own = {**_metadata(model), **given}
+    elements: dict[str, Any] = {**_metadata(model)}
+    last = bool(own.get("nnpfc_component_last_flag", 0))
+    channel_axis = -1 if last else -3
+    inp, out = _probed(model, last)
+    c_in, c_out = model.tensor_input.shape[channel_axis], out[channel_axis]
+    pictures = own.get("nnpfc_num_input_pics_minus1", 0) + 1
+    if "nnpfc_out_order_idc" not in own:
+        if c_out not in _ORDER_OF_CHANNELS:
+            raise _undecided(model, "nnpfc_out_order_idc", f"the output has {c_out} channels")
+        elements["nnpfc_out_order_idc"] = _ORDER_OF_CHANNELS[c_out]
+    if c_in is not None and c_in % pictures == 0:
+        elements |= _input_channels(
+            model, c_in // pictures, own, own.get("nnpfc_out_order_idc", elements.get("nnpfc_out_order_idc"))
+        )
+    elif not {"nnpfc_inp_order_idc", "nnpfc_auxiliary_inp_idc"} <= own.keys():
+        raise _undecided(model, "nnpfc_inp_order_idc", f"the input has {c_in} channels for {pictures} pictures")
+    elements |= _patch(model, own, last, inp, out)
+    elements |= _complexity(model, own, {**elements, **own})
+    return elements
+
+
+def _metadata(model: Model) -> dict[str, Any]:
+    """`nnpfc_...` entries that the model file carries itself."""
+    found: dict[str, Any] = {}
+    for entry in model.proto.metadata_props:
+        if entry.key.startswith("nnpfc_"):
+            found[entry.key] = int(entry.value) if entry.value.lstrip("-").isdigit() else entry.value
+    return found
+
+
+def _input_channels(model: Model, channels: int, own: Elements, out_order: int | None) -> dict[str, Any]:
+    """Order and strength channel from the number of channels of one input picture."""
+    fits = [
+        (order, strength)
+        for order, count in CHANNELS_OF_ORDER.items()
+        for strength in (0, 1)
+        if count + strength == channels
+        and own.get("nnpfc_inp_order_idc", order) == order
+        and own.get("nnpfc_auxiliary_inp_idc", strength) & nnpf.STRENGTH_INPUT == strength
+    ]
+    same = [fit for fit in fits if fit[0] == out_order]
+    if len(same or fits) != 1:
+        raise _undecided(model, "nnpfc_inp_order_idc", f"the input has {channels} channels for each picture")
+    order, strength = (same or fits)[0]
+    return {"nnpfc_inp_order_idc": order, "nnpfc_auxiliary_inp_idc": own.get("nnpfc_auxiliary_inp_idc", strength)}
+
+
+def _patch(model: Model, own: Elements, last: bool, inp: Shape, out: Shape) -> dict[str, Any]:
+    """Overlap and patch size, from the shapes of input and output."""
+    height, width = (-3, -2) if last else (-2, -1)
+    elements: dict[str, Any] = {}
+    static = model.tensor_input.shape[height] is not None and model.tensor_input.shape[width] is not None
+    purpose = own.get("nnpfc_purpose", nnpf.VISUAL_QUALITY)
+    if purpose & nnpf.SPATIAL_EXTRAPOLATION:
+        overlap = 0
+    elif "nnpfc_overlap" in own:
+        overlap = own["nnpfc_overlap"]
+    else:
+        if purpose & (nnpf.RESOLUTION_RESAMPLING | nnpf.CHROMA_UPSAMPLING):
+            raise _undecided(model, "nnpfc_overlap", "input and output differ in size by more than the overlap")
+        overlap, odd = divmod(inp[height] - out[height], 2)
+        if odd or overlap < 0:
+            raise _undecided(model, "nnpfc_overlap", f"an input of {inp[height]} rows gives {out[height]}")
+        elements["nnpfc_overlap"] = overlap
+    if purpose & nnpf.SPATIAL_EXTRAPOLATION or own.get("nnpfc_constant_patch_size_flag", int(static)):
+        if static:
+            elements["nnpfc_patch_width_minus1"] = inp[width] - 2 * overlap - 1
+            elements["nnpfc_patch_height_minus1"] = inp[height] - 2 * overlap - 1
+        if not purpose & nnpf.SPATIAL_EXTRAPOLATION:
+            elements["nnpfc_constant_patch_size_flag"] = 1
+    else:
+        elements["nnpfc_constant_patch_size_flag"] = 0
+    return elements
+
+
+def _complexity(model: Model, own: Elements, elements: Elements) -> dict[str, Any]:
+    """The complexity elements, H.274 8.28.1.2: upper bounds, rounded up."""
+    if "nnpfc_complexity_info_present_flag" in own:
+        return {}
+    floating = any(array.dtype.kind == "f" for array in model.parameters.values())
+    bits = max((array.dtype.itemsize * 8 for array in model.parameters.values()), default=8)
+    size = sum(array.size * array.dtype.itemsize for array in model.parameters.values())
+    macs = math.ceil(macs_per_luma_sample(model, elements))
+    return {
+        "nnpfc_complexity_info_present_flag": 1,
+        "nnpfc_parameter_type_idc": int(floating),
+        "nnpfc_log2_parameter_bit_length_minus3": max(0, min(3, math.ceil(math.log2(bits)) - 3)),
+        # parameters <= (2048 << idc) - 1
+        "nnpfc_num_parameters_idc": max(1, math.ceil(math.log2((model.num_parameters + 1) / 2048))),
+        "nnpfc_num_kmac_operations_idc": max(1, math.ceil(macs / 1000)),
+        "nnpfc_total_kilobyte_size": max(1, math.ceil(size / 1000)),
+    }
+
+
+def macs_per_luma_sample(model: Model, elements: Elements) -> float:
+    """Multiply-accumulate operations for each luma sample of a large input picture, so without what overlap costs.
+
+    A tensor sample stands for four luma samples in order 3, for one elsewhere. A model of constant size is counted as
+    it is, overlap included, over its input samples.
+    """
+    last = bool(elements.get("nnpfc_component_last_flag", 0))
+    height, width = (-3, -2) if last else (-2, -1)
+    inp = model.tensor_input.shape
+    luma_samples = 4 if elements.get("nnpfc_inp_order_idc") == 3 else 1
+    if inp[height] is not None or inp[width] is not None:
+        h, w = inp[height] or _PROBE, inp[width] or _PROBE
+        return model.cost(_shapes(model, last, h, w)).macs / (h * w * luma_samples)
+    # Of a * size^2 + b * size + c, what counts is a: valid convolutions lose some operations at the border.
+    one, two, three = (model.cost(_shapes(model, last, n * _PROBE, n * _PROBE)).macs for n in (1, 2, 3))
+    return (three - 2 * two + one) / (2 * _PROBE * _PROBE * luma_samples)
+
+
+def _probed(model: Model, last: bool) -> tuple[Shape, Shape]:
+    """Shapes of the input and the output for one patch: of the model's own size, or of _PROBE samples a side."""
+    height, width = (-3, -2) if last else (-2, -1)
+    inp = model.tensor_input.shape
+    shapes = _shapes(model, last, inp[height] or _PROBE, inp[width] or _PROBE)
+    return shapes[model.tensor_input.name], model.cost(shapes).output_shape
+
+
+def _shapes(model: Model, last: bool, height: int, width: int) -> dict[str, tuple[int, ...]]:
+    """Shapes for one patch of this size for all inputs."""
+    spec = model.tensor_input
+    at = (-3, -2) if last else (-2, -1)
+    shape = [1 if d is None else d for d in spec.shape]
+    shape[at[0]], shape[at[1]] = height, width
+    others = {s.name: tuple(1 if d is None else d for d in s.shape) for s in model.inputs if s.name != spec.name}
+    return {spec.name: tuple(shape), **others}
+
+
+def _undecided(model: Model, element: str, why: str) -> NnpfError:
+    return NnpfError(f"{element} cannot be derived: {why}; give it", subject=model.name)
