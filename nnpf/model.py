@@ -35,7 +35,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """An input or output of a model. A dimension that is None is chosen at run time."""
+    """An input of a model. A dimension that is None is chosen at run time."""
 
     name: str
     dtype: np.dtype[Any]
@@ -72,7 +72,8 @@ class Model:
     Attributes:
         proto: the graph; checked.
         name: what a report calls it (a path, a URI).
-        inputs, outputs: in the graph's order; initialisers are not inputs.
+        inputs: in the graph's order; initialisers are not inputs.
+        output_names: in the graph's order; the first is the output tensor.
     """
 
     def __init__(self, proto: onnx.ModelProto, name: str) -> None:
@@ -80,8 +81,8 @@ class Model:
         self.name = name
         constants = {tensor.name for tensor in proto.graph.initializer}
         self.inputs = tuple(self._spec(value) for value in proto.graph.input if value.name not in constants)
-        self.outputs = tuple(self._spec(value) for value in proto.graph.output)
-        if not self.inputs or not self.outputs:
+        self.output_names = tuple(value.name for value in proto.graph.output)
+        if not self.inputs or not self.output_names:
             raise NnpfError("the graph has no input or no output", subject=name)
 
     def _spec(self, value: onnx.ValueInfoProto) -> TensorSpec:

@@ -48,7 +48,7 @@ class OrtNetwork:
     def run(self, inputs: Mapping[str, Array]) -> Array:
         arrays = checked_inputs(self._model, inputs)
         try:
-            result: Array = self._session.run([self._model.outputs[0].name], arrays)[0]
+            result: Array = self._session.run([self._model.output_names[0]], arrays)[0]
         except Exception as error:
             raise NnpfError(f"onnxruntime failed: {_reason(error)}", subject=self._model.name) from None
         return result

@@ -1,0 +1,94 @@
+"""All engines give the same within 1e-5, whatever the shape, and say what they cannot do."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from nnpf.engines import ENGINES, select_engine
+from nnpf.errors import NnpfError
+from nnpf.model import load
+from tests.nnpf.onnx_graphs import blur_filter, graph, identity_filter
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("batch", [None, 1])
+def test_shapes_and_batches_may_change_from_run_to_run(engine: str, batch: int | None) -> None:
+    model = blur_filter(3, 2, 1, batch=batch)
+    network = select_engine(engine, "cpu").compile(model)
+    rng = np.random.default_rng(0)
+    weight = model.parameters["weight"]
+    for shape in [(1, 3, 5, 6), (4, 3, 8, 3), (1, 3, 5, 6), (1, 3, 9, 9), (2, 3, 4, 4), (1, 3, 4, 5), (4, 3, 8, 3)]:
+        x = rng.standard_normal(shape).astype(np.float32)
+        windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), (2, 3))
+        expected = np.einsum("nchwyx,ocyx->nohw", windows, weight)
+        expected = np.where(expected < 0, 0.1 * expected, expected)
+        np.testing.assert_allclose(network.run({"input": x}), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+@pytest.mark.parametrize("name", ["model3", "red", "green", "blue"])
+def test_the_peers_filters_run_as_in_onnxruntime(shared: Path, engine: str, name: str) -> None:
+    model = load(shared / f"peer/nokia/{name}.onnx")
+    x = np.random.default_rng(5).random((3, 7, 72, 72), dtype=np.float32)
+    expected = select_engine("onnxruntime").compile(model)
+    found = select_engine(engine, "cpu").compile(model)
+    for patch in (x[:1], x):
+        difference = np.abs(found.run({"input": patch}) - expected.run({"input": patch})).max()
+        assert difference <= 1e-5
+
+
+def test_constants_in_the_graph() -> None:
+    nodes = [
+        helper.make_node("Constant", [], ["half"], value_float=0.5),
+        helper.make_node("Constant", [], ["axes"], value_ints=[0]),
+        helper.make_node("Mul", ["x", "half"], ["halved"]),
+        helper.make_node("Unsqueeze", ["halved", "axes"], ["y"]),
+    ]
+    model = graph(nodes, {"x": ((2, 3), TensorProto.FLOAT)})
+    for engine in ENGINES:
+        result = select_engine(engine, "cpu").compile(model).run({"x": np.ones((2, 3), np.float32)})
+        assert result.tolist() == [[[0.5] * 3] * 2]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_wrong_inputs_are_named(engine: str) -> None:
+    network = select_engine(engine, "cpu").compile(identity_filter(2, 1, 1))
+    with pytest.raises(NnpfError, match="input 'input' is missing"):
+        network.run({})
+    with pytest.raises(NnpfError, match="is given float64"):
+        network.run({"input": np.zeros((1, 2, 4, 4))})
+    with pytest.raises(NnpfError, match="has no input 'seed'"):
+        network.run({"input": np.zeros((1, 2, 4, 4), np.float32), "seed": np.zeros(1)})
+    with pytest.raises(NnpfError):
+        network.run({"input": np.zeros((1, 5, 4, 4), np.float32)})
+
+
+def test_the_default_is_openvino_and_torch_for_integers() -> None:
+    assert select_engine().name == "openvino"
+    node = helper.make_node("ConvInteger", ["x", "w"], ["y"])
+    weight = {"w": np.ones((1, 1, 3, 3), np.int8)}
+    model = graph([node], {"x": ((1, 1, 5, 5), TensorProto.UINT8)}, "y", weight, TensorProto.INT32)
+    assert select_engine(model=model).name == "torch"
+
+
+def test_engines_and_devices_that_are_not_there() -> None:
+    with pytest.raises(NnpfError, match="no engine 'tensorflow'"):
+        select_engine("tensorflow")
+    with pytest.raises(NnpfError, match="no device"):
+        select_engine("openvino", "tpu")
+    with pytest.raises(NnpfError, match="no device"):
+        select_engine("torch", "tpu")
+    with pytest.raises(NnpfError, match="no device"):
+        select_engine("onnxruntime", "mps")
+
+
+def test_only_the_engine_in_use_is_imported() -> None:
+    program = (
+        "import sys; from nnpf.engines import select_engine; select_engine('openvino'); "
+        "sys.exit(int(any(name in sys.modules for name in ('torch', 'onnxruntime', 'numba', 'av'))))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,0 +1,208 @@
+"""Every operator of the torch importer gives what onnxruntime gives."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+
+from nnpf.engines import select_engine
+from nnpf.engines.onnx_torch import supported_operators
+from nnpf.errors import NnpfError
+from tests.nnpf.onnx_graphs import one_node
+
+rng = np.random.default_rng(3)
+Array = np.ndarray[Any, Any]
+
+
+def f(*shape: int) -> Array:
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+def positive(*shape: int) -> Array:
+    return (rng.random(shape) + 0.1).astype(np.float32)
+
+
+def i(*values: int) -> Array:
+    return np.array(values, np.int64)
+
+
+X = f(1, 4, 6, 8)
+I64 = rng.integers(-9, 9, (2, 3)).astype(np.int64)
+BOOLS = rng.random((2, 3)) > 0.5
+FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+
+# (operator, inputs, constants, attributes, opset, type of the output)
+CASES: list[tuple[Any, ...]] = [
+    *(
+        (op, X, (), {})
+        for op in [
+            "Abs",
+            "Neg",
+            "Floor",
+            "Ceil",
+            "Sign",
+            "Exp",
+            "Sin",
+            "Cos",
+            "Erf",
+            "Relu",
+            "Sigmoid",
+            "Tanh",
+            "Softplus",
+            "Softsign",
+        ]
+    ),
+    *((op, X, (), {}) for op in ["HardSwish", "Mish", "Identity", "Elu", "Selu", "LeakyRelu", "HardSigmoid", "Gelu"]),
+    *((op, positive(2, 3, 4), (), {}) for op in ("Sqrt", "Log", "Reciprocal")),
+    *((op, [X, f(1, 4, 1, 1)], (), {}) for op in ("Add", "Sub", "Mul", "Div", "Min", "Max", "Sum")),
+    *((op, [I64, I64], (), {}) for op in ("Add", "Sub", "Mul", "Min", "Max")),
+    ("Round", np.array([0.5, 1.5, -0.5, 2.4, -2.6], np.float32), (), {}),
+    ("Div", [i(-7, 7, 7, -7), i(2, -2, 2, -2)], (), {}),
+    ("Mod", [i(-7, 7, 7, -7), i(2, -3, 3, -3)], (), {}),
+    ("Mod", [f(5), positive(5)], (), {"fmod": 1}),
+    ("Pow", [positive(2, 3), f(2, 3)], (), {}),
+    ("Pow", f(2, 3), (np.array(2, np.float32),), {}),
+    ("Gelu", X, (), {"approximate": "tanh"}, 20),
+    ("Elu", X, (), {"alpha": 0.3}),
+    ("LeakyRelu", X, (), {"alpha": 0.2}),
+    ("PRelu", X, (f(4, 1, 1),), {}),
+    ("Clip", X, (np.array(-0.5, np.float32), np.array(0.5, np.float32)), {}),
+    ("Clip", X, (None, np.array(0.5, np.float32)), {}),
+    ("Clip", X, (), {}),
+    ("Clip", X, (), {"min": -0.5, "max": 0.25}, 10),
+    ("Cast", f(4) * 9, (), {"to": INT64}, 18, INT64),
+    ("Cast", I64, (), {"to": FLOAT}, 18, FLOAT),
+    ("CastLike", I64, (f(1),), {}, 18, FLOAT),
+    ("Dropout", X, (), {}),
+    ("Softmax", X, (), {"axis": 1}),
+    ("Softmax", X, (), {}, 11),
+    ("Not", BOOLS, (), {}),
+    *((op, [BOOLS, ~BOOLS], (), {}) for op in ("And", "Or")),
+    *((op, [I64, I64[:1]], (), {}, 18, BOOL) for op in ["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"]),
+    ("Where", [BOOLS, f(2, 3), f(3)], (), {}, 18, FLOAT),
+    # convolution
+    ("Conv", X, (f(5, 4, 3, 3), f(5)), {}),
+    ("Conv", X, (f(5, 4, 3, 3),), {"pads": [1, 1, 1, 1]}),
+    ("Conv", X, (f(6, 2, 3, 1),), {"pads": [2, 0, 1, 3], "group": 2, "strides": [2, 1]}),
+    ("Conv", X, (f(4, 1, 3, 3), f(4)), {"group": 4, "dilations": [2, 2], "pads": [2, 2, 2, 2]}),
+    *(("Conv", X, (f(3, 4, 4, 3),), {"auto_pad": pad, "strides": [2, 3]}) for pad in ("SAME_UPPER", "SAME_LOWER")),
+    ("Conv", X, (f(3, 4, 4, 3),), {"auto_pad": "VALID"}),
+    ("Conv", f(1, 2, 9), (f(3, 2, 3),), {"pads": [1, 1]}),
+    ("Conv", f(1, 2, 4, 5, 6), (f(3, 2, 3, 3, 3),), {"pads": [1, 0, 1, 1, 0, 1]}),
+    ("ConvTranspose", X, (f(4, 3, 3, 3), f(3)), {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]}),
+    ("ConvTranspose", X, (f(4, 2, 4, 4),), {"strides": [2, 2], "pads": [1, 0, 2, 1], "group": 2}),
+    ("ConvTranspose", X, (f(4, 3, 2, 2),), {"strides": [2, 2]}),
+    ("ConvTranspose", X, (f(4, 3, 3, 3),), {"strides": [2, 2], "output_shape": [12, 16]}),
+    ("ConvTranspose", X, (f(4, 3, 3, 3),), {"strides": [2, 2], "auto_pad": "SAME_UPPER"}),
+    ("ConvTranspose", X, (f(4, 3, 3, 3),), {"dilations": [2, 1]}),
+    ("MaxPool", X, (), {"kernel_shape": [2, 3], "strides": [2, 2], "pads": [0, 1, 1, 1]}),
+    ("MaxPool", X, (), {"kernel_shape": [2, 2], "dilations": [2, 2]}),
+    ("MaxPool", X, (), {"kernel_shape": [3, 3], "auto_pad": "SAME_UPPER", "strides": [2, 2]}),
+    ("AveragePool", X, (), {"kernel_shape": [2, 2], "strides": [2, 2]}),
+    ("AveragePool", X, (), {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}),
+    ("AveragePool", X, (), {"kernel_shape": [3, 3], "pads": [1, 0, 0, 1], "count_include_pad": 1}),
+    ("GlobalAveragePool", X, (), {}),
+    ("GlobalMaxPool", X, (), {}),
+    ("BatchNormalization", X, (f(4), f(4), f(4), positive(4)), {"epsilon": 1e-3}),
+    ("InstanceNormalization", X, (f(4), f(4)), {}),
+    ("LayerNormalization", X, (f(6, 8), f(6, 8)), {"axis": 2}),
+    ("GroupNormalization", X, (f(4), f(4)), {"num_groups": 2}, 21),
+    ("MatMul", [f(2, 3, 4), f(4, 5)], (), {}),
+    ("Gemm", f(3, 4), (f(5, 4), f(5)), {"transB": 1, "alpha": 0.5, "beta": 2.0}),
+    ("Gemm", f(4, 3), (f(4, 5),), {"transA": 1}),
+    ("Einsum", [f(2, 3), f(3, 4)], (), {"equation": "ij,jk->ik"}),
+    *(
+        (op, X, (i(1, -1),), {"keepdims": 0})
+        for op in ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "ReduceL2")
+    ),
+    ("ReduceMean", X, (), {"axes": [2, 3]}, 13),
+    ("ReduceMean", X, (), {}),
+    # layout
+    ("Shape", X, (), {"start": 1}, 18, INT64),
+    ("Size", X, (), {}, 18, INT64),
+    ("ConstantOfShape", i(3), (), {}, 18, FLOAT),
+    ("Range", [np.array(2, np.int64), np.array(9, np.int64), np.array(3, np.int64)], (), {}),
+    ("Gather", X, (np.array([[0, -1], [2, 1]], np.int64),), {"axis": 1}),
+    ("Gather", i(4, 5, 6), (np.array(1, np.int64),), {}),
+    ("Concat", [X, f(1, 2, 6, 8)], (), {"axis": 1}),
+    ("Split", X, (i(1, 3),), {"axis": 1}),
+    ("Split", X, (), {"axis": 3, "num_outputs": 2}),
+    ("Slice", X, (i(1, -5), i(9, -1), i(1, 3), i(1, 2)), {}),
+    ("Slice", X, (i(-1), i(-(2**62)), i(3), i(-2)), {}),
+    ("Slice", X, (i(5), i(0), i(2), i(-1)), {}),
+    ("Slice", X, (i(1, 1), i(3, 2**62)), {}),
+    ("Pad", X, (i(0, 0, 1, 2, 0, 1, 3, 0), np.array(0.5, np.float32)), {}),
+    ("Pad", X, (i(0, 0, -1, 2, 0, 0, 1, -2),), {}),
+    ("Pad", X, (i(0, 0, 2, 1, 0, 0, 3, 4),), {"mode": "reflect"}),
+    ("Pad", X, (i(0, 0, 2, 1, 0, 0, 3, 4),), {"mode": "edge"}),
+    ("Pad", X, (i(2, 1, 3, 4), None, i(2, 3)), {"mode": "wrap"}, 19),
+    *(("DepthToSpace", f(1, 8, 3, 2), (), {"blocksize": 2, "mode": mode}) for mode in ("DCR", "CRD")),
+    ("SpaceToDepth", X, (), {"blocksize": 2}),
+    ("Reshape", X, (i(0, 2, -1, 8),), {}),
+    ("Flatten", X, (), {"axis": 2}),
+    ("Transpose", X, (), {"perm": [0, 2, 3, 1]}),
+    ("Transpose", X, (), {}),
+    ("Unsqueeze", X, (i(0, -1),), {}),
+    ("Unsqueeze", X, (), {"axes": [1]}, 11),
+    ("Squeeze", X, (i(0),), {}),
+    ("Squeeze", X, (), {}),
+    ("Expand", f(1, 3, 1), (i(2, 1, 4),), {}),
+    ("Tile", f(2, 3), (i(2, 1),), {}),
+    ("GridSample", X, ((rng.random((1, 5, 7, 2)) * 2.4 - 1.2).astype(np.float32),), {"align_corners": 1}),
+    *(
+        ("GridSample", X, ((rng.random((1, 5, 7, 2)) * 2.4 - 1.2).astype(np.float32),), {"padding_mode": pad}, 20)
+        for pad in ("zeros", "border")
+    ),
+]
+
+NONE = None
+for mode in ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric"):
+    opset = 19 if mode.endswith("symmetric") else 18
+    for scale in (2.0, 0.5, 1.5):
+        scales = (NONE, np.array([1, 1, scale, scale], np.float32))
+        for how in (
+            {"mode": "linear"},
+            {"mode": "cubic"},
+            *(
+                {"mode": "nearest", "nearest_mode": n}
+                for n in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
+            ),
+        ):
+            CASES += [("Resize", X, scales, {**how, "coordinate_transformation_mode": mode}, opset)]
+CASES += [
+    ("Resize", X, (NONE, NONE, i(1, 4, 9, 5)), {"mode": "linear"}),
+    ("Resize", X, (NONE, NONE, i(9, 5)), {"mode": "cubic", "axes": [2, 3], "exclude_outside": 1}),
+    ("Resize", X, (NONE, NONE, i(9, 5)), {"mode": "cubic", "axes": [2, 3], "cubic_coeff_a": -0.5}),
+    ("Upsample", X, (np.array([1, 1, 2, 2], np.float32),), {"mode": "nearest"}, 9),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[f"{at}-{case[0]}" for at, case in enumerate(CASES)])
+def test_an_operator_gives_what_onnxruntime_gives(case: tuple[Any, ...]) -> None:
+    op, x, constants, attributes, *rest = case
+    opset = rest[0] if rest else 20 if op == "Gelu" else 22 if op == "Mish" else 18
+    model, inputs = one_node(
+        op, x, constants, opset, attributes, 2 if op == "Split" else 1, rest[1] if len(rest) > 1 else None
+    )
+    expected = select_engine("onnxruntime").compile(model).run(inputs)
+    found = select_engine("torch", "cpu").compile(model).run(inputs)
+    assert found.shape == expected.shape and found.dtype == expected.dtype
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_every_operator_has_a_case() -> None:
+    tested = {case[0] for case in CASES} | {"Constant"}  # constants stand in the graphs of test_engines
+    assert supported_operators() - tested == set()
+
+
+def test_an_operator_that_is_missing_is_named() -> None:
+    model, _ = one_node("Det", f(3, 3))
+    with pytest.raises(NnpfError, match="operator Det is not covered"):
+        select_engine("torch", "cpu").compile(model)
+
+
+def test_a_setting_that_is_missing_is_named() -> None:
+    model, inputs = one_node("Resize", X, (NONE, NONE, i(1, 4, 9, 5)), 18, {"mode": "linear", "antialias": 1})
+    with pytest.raises(NnpfError, match=r"operator Resize \(y\): antialias"):
+        select_engine("torch", "cpu").compile(model).run(inputs)
