@@ -1,4 +1,4 @@
-"""Pictures of a stream: which NAL units make each one, its format, POC, place in output order. One model for all codecs.
+"""Pictures of a stream: their NAL units, format, POC, place in output order. One model for all codecs.
 
     for unit in picture_units(split(read_chunks(file)), Codec.VVC):
         print(unit.picture.poc, [header.name for header in unit.headers])
@@ -21,6 +21,7 @@ from vsei.nal import Codec, NalHeader, read_header
 
 # Output order needs a limit where the stream gives none. No DPB holds more than 16 pictures (H.266 A.4.2, H.265 A.4.2).
 MAX_DPB_SIZE = 16
+MAX_LATENCY = 1 << 32  # stands for no limit: dpb_max_latency_increase_plus1 has 32 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,9 @@ class Picture:
         is_irap: all of it is IDR, CRA or BLA (H.264: IDR).
         clvs_start: it starts a CLVS.
         random_access: decoding can start here: IRAP or GDR (H.264: IDR, or a recovery point says so elsewhere).
-        output: whether a decoder that starts at the start of the stream outputs it (PictureOutputFlag). In streams of
-            several layers: as if its layer is an output layer.
+        output: whether a decoder that starts at the start of the stream outputs it (PictureOutputFlag): no picture
+            before the first random access point, no RASL picture without its references. In streams of several layers:
+            as if its layer is an output layer.
         slice_qp_y: SliceQpY of the first slice.
         slice_type: of the first slice: "B", "P" or "I".
         max_num_reorder: how many pictures may precede one in decoding order and follow it in output order.
@@ -249,16 +251,12 @@ class OutputOrder(Generic[T]):
             out += self.flush()
         if not picture.output:
             out.append(Shown(None, item))
-        self._waiting = [(poc, latency + 1, waiting) for poc, latency, waiting in self._waiting]
-        if picture.output:
+        else:
+            # PicLatencyCount: of pictures that follow this one in output order
+            self._waiting = [(poc, late + (poc > picture.poc), other) for poc, late, other in self._waiting]
             self._waiting.append((picture.poc, 0, item))
-        while self._waiting and (
-            len(self._waiting) > picture.max_num_reorder
-            or (
-                picture.max_latency is not None
-                and max(latency for _, latency, _ in self._waiting) >= picture.max_latency > 0
-            )
-        ):
+        latency = MAX_LATENCY if picture.max_latency is None else picture.max_latency
+        while len(self._waiting) > picture.max_num_reorder or any(late >= latency for _, late, _ in self._waiting):
             out.append(self._bump())
         return out
 

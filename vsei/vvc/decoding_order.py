@@ -121,11 +121,9 @@ class VvcPictureReader:
         is_irap = types <= set(IRAP) and len(types) == 1
         is_gdr = bool(ph.values.get("ph_gdr_pic_flag"))
         is_rasl = Vvc.RASL in types
-        starts = layer.after_eos or (is_irap and header.nal_unit_type in IDR)  # with NoOutputBeforeRecoveryFlag 1
-        if starts and not (is_irap or is_gdr):
-            layer.clvs += layer.clvs < 0
-        elif starts:
-            layer.clvs += 1
+        # NoOutputBeforeRecoveryFlag 1: the picture starts a CLVS
+        starts = (layer.after_eos and (is_irap or is_gdr)) or (is_irap and header.nal_unit_type in IDR)
+        layer.clvs += starts or layer.clvs < 0
         poc = self._poc(header, ph, layer, starts)
 
         if is_irap or is_gdr:
@@ -138,7 +136,7 @@ class VvcPictureReader:
             output = False
         if layer.recovery_poc is not None and poc < layer.recovery_poc:
             output = False
-        if starts and not (is_irap or is_gdr):
+        if layer.after_eos and not starts:
             output = False  # decoding cannot start here
 
         prior = starts and not layer.after_eos and slice_header.values.get("sh_no_output_of_prior_pics_flag")
@@ -156,7 +154,7 @@ class VvcPictureReader:
             temporal_id=header.temporal_id,
             nal_unit_type=header.nal_unit_type,
             is_irap=is_irap,
-            clvs_start=starts and (is_irap or is_gdr),
+            clvs_start=starts,
             random_access=is_irap or is_gdr,
             output=output,
             format=picture_format(sps, ph.pps),
