@@ -17,6 +17,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from vsei.annexb import NalUnit
 from vsei.errors import VseiError
+from vsei.grouping import PictureStart
 from vsei.nal import Codec, NalHeader, read_header
 
 # Output order needs a limit where the stream gives none. No DPB holds more than 16 pictures (H.266 A.4.2, H.265 A.4.2).
@@ -103,6 +104,19 @@ class Picture:
     max_num_reorder: int = MAX_DPB_SIZE
     max_latency: int | None = None
     no_output_of_prior_pics: bool = False
+
+    @property
+    def start(self) -> PictureStart:
+        """What NAL unit types alone say of it (`vsei.grouping`)."""
+        return PictureStart(
+            self.decode_index,
+            self.nal_unit_type,
+            self.layer_id,
+            self.temporal_id,
+            self.random_access,
+            self.clvs,
+            self.clvs_start,
+        )
 
 
 @dataclass(frozen=True, slots=True)

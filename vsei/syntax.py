@@ -574,7 +574,7 @@ class Completer:
 
 
 def read(
-    description: Callable[[Syntax], None], data: bytes, trace: list[TraceEntry] | None = None
+    description: Callable[[Syntax], object], data: bytes, trace: list[TraceEntry] | None = None
 ) -> tuple[Values, Reader]:
     """Read one structure from the start of `data`. Returns its values, and the reader as it stands after it."""
     reader = Reader(data, trace=trace)
@@ -582,7 +582,7 @@ def read(
     return reader.values, reader
 
 
-def write(description: Callable[[Syntax], None], values: Values) -> Writer:
+def write(description: Callable[[Syntax], object], values: Values) -> Writer:
     """Write one structure. The caller closes it (trailing bits) and takes the bytes from `.target`."""
     writer = Writer(values)
     description(writer)
