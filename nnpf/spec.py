@@ -10,7 +10,7 @@
             at: poc:8,16
     activations:
       - target: 1
-        at: random_access
+        at: segments                    # the default: what persists from there on holds for every picture
         nnpfa: {nnpfa_persistence_flag: 1}
     messages:                           # any message that is understood, element by element; or bytes
       - type: content_light_level_info
@@ -97,7 +97,7 @@ SCHEMA: dict[str, Any] = {
                 "required": ["target"],
                 "properties": {
                     "target": {"type": "integer", "minimum": 0, "maximum": 2**32 - 2, "description": "nnpfa_target_id"},
-                    "at": {**_AT, "default": "random_access"},
+                    "at": {**_AT, "default": "segments"},
                     "nnpfa": _ELEMENTS,
                 },
             },
@@ -291,7 +291,7 @@ def _activation(spec: Spec, path: KeyPath, entry: Mapping[str, Any]) -> Placemen
         message = form.complete(NnpfActivation, nnpf.nnpfa, elements, defaults)
     except VseiError as error:
         raise _located(spec, (*path, "nnpfa"), error) from None
-    return Placement(_pictures(spec, path, {"at": "random_access", **entry}), _encoded(spec, path, message))
+    return Placement(_pictures(spec, path, {"at": "segments", **entry}), _encoded(spec, path, message))
 
 
 def _other(spec: Spec, path: KeyPath, entry: Mapping[str, Any], codec: Codec) -> Placement:

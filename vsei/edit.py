@@ -11,6 +11,7 @@ from vsei.annexb import NalUnit
 from vsei.errors import VseiError
 from vsei.grouping import Group, PictureStart, Unit, groups
 from vsei.nal import Avc, Codec, Hevc, NalHeader, Vvc, is_sei, sei_types
+from vsei.pictures import Picture, picture_units, with_output_index
 from vsei.sei import SeiMessage
 from vsei.selection import Selection
 
@@ -84,6 +85,34 @@ def inject(
             data = memoryview(sei.build(header, [message]))
             yield NalUnit(group.units[at].nal.offset, LONG_START_CODE, data, 0)
         yield from (unit.nal for unit in group.units[at:])
+
+
+def decide(nal_units: Iterable[NalUnit], codec: Codec, placements: Sequence[Placement]) -> list[frozenset[int]]:
+    """For each placement the decode indices of its pictures: picture headers are read, so any selection works."""
+    chosen: list[set[int]] = [set() for _ in placements]
+    leading: dict[int, tuple[Picture, Picture | None]] = {}  # layer -> random access picture, first output before it
+
+    def choose(picture: Picture, output_index: int | None, *, leads: bool = False) -> None:
+        for indices, placement in zip(chosen, placements, strict=True):
+            if placement.pictures.picks(picture.start, picture.poc, output_index, leads=leads):
+                indices.add(picture.decode_index)
+
+    pictures = (unit.picture for unit in picture_units(nal_units, codec))
+    for output_index, picture in with_output_index(pictures, lambda p: p):
+        if picture is None:
+            continue
+        choose(picture, output_index)
+        after, first = leading.get(picture.layer_id, (None, None))
+        if picture.random_access or after is None:
+            if first is not None:
+                choose(first, None, leads=True)
+            leading[picture.layer_id] = picture, None
+        elif output_index is not None and picture.poc < min(after.poc, first.poc if first else after.poc):
+            leading[picture.layer_id] = after, picture
+    for _, first in leading.values():
+        if first is not None:
+            choose(first, None, leads=True)
+    return [frozenset(indices) for indices in chosen]
 
 
 def _wanted(

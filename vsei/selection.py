@@ -9,12 +9,13 @@ from typing import Literal
 from vsei.errors import VseiError
 from vsei.grouping import PictureStart
 
-Kind = Literal["all", "first", "random_access", "clvs_start", "decode", "clvs", "poc", "output"]
-_WORDS: tuple[Kind, ...] = ("all", "first", "random_access", "clvs_start")
+Kind = Literal["all", "first", "random_access", "clvs_start", "segments", "decode", "clvs", "poc", "output"]
+_WORDS: tuple[Kind, ...] = ("all", "first", "random_access", "clvs_start", "segments")
 _NUMBERED: tuple[Kind, ...] = ("decode", "clvs", "poc", "output")
 
 FORMS = (
-    "all, first, random_access, clvs_start, or numbers: poc:8,16-24, output:0-9 (0-based, output order), "
+    "all, first, random_access, clvs_start, segments (random access pictures, and of the pictures that lead each the "
+    "one that is output first), or numbers: poc:8,16-24, output:0-9 (0-based, output order), "
     "decode:5 (0-based, decoding order), clvs:1 (first picture of that CLVS)"
 )
 
@@ -23,8 +24,10 @@ FORMS = (
 class Selection:
     """Pictures by one of their properties. `ranges` are inclusive; empty for the kinds that need no numbers.
 
-    Kinds: all; first (of the stream); random_access (IRAP and GDR pictures); clvs_start; decode (index in decoding
-    order); clvs (first picture of those CLVSs); poc (PicOrderCntVal, in every CLVS); output (index in output order).
+    Kinds: all; first (of the stream); random_access (IRAP and GDR pictures); clvs_start; segments (random access
+    pictures, and of the pictures that lead each in output order the first: what persists in output order from there on
+    holds for all pictures, wherever decoding starts); decode (index in decoding order); clvs (first picture of those
+    CLVSs); poc (PicOrderCntVal, in every CLVS); output (index in output order).
     """
 
     kind: Kind
@@ -33,13 +36,19 @@ class Selection:
     @property
     def needs_headers(self) -> bool:
         """Whether picture headers must be read: POC and output order are not known from NAL unit types."""
-        return self.kind in ("poc", "output")
+        return self.kind in ("poc", "output", "segments")
 
     def _holds(self, number: int) -> bool:
         return any(low <= number <= high for low, high in self.ranges)
 
-    def picks(self, start: PictureStart, poc: int | None = None, output_index: int | None = None) -> bool:
-        """Whether a picture is among them. `poc` and `output_index` matter only where `needs_headers`."""
+    def picks(
+        self, start: PictureStart, poc: int | None = None, output_index: int | None = None, *, leads: bool = False
+    ) -> bool:
+        """Whether a picture is among them. What comes after `start` matters only where `needs_headers`.
+
+        Args:
+            leads: it is, of the pictures that lead a random access picture, the one that is output first.
+        """
         match self.kind:
             case "all":
                 return True
@@ -49,6 +58,8 @@ class Selection:
                 return start.random_access
             case "clvs_start":
                 return start.clvs_start
+            case "segments":
+                return start.random_access or leads
             case "decode":
                 return self._holds(start.decode_index)
             case "clvs":

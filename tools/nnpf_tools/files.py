@@ -111,8 +111,10 @@ class Progress:
 
     def __init__(self, bar: object | None) -> None:
         self._bar = bar
+        self.count = 0
 
     def advance(self, n: int = 1) -> None:
+        self.count += n
         if self._bar is not None:
             self._bar.update(n)  # type: ignore[attr-defined]
 

@@ -2,7 +2,8 @@
 
 What goes where is in a specification file (YAML), or for the common case in options: one base filter, updates for
 chosen pictures, active everywhere. PICTURES are written as random_access, clvs_start, first, all, poc:8,16-24,
-output:0-9 (0-based, output order; plain numbers mean this), decode:5 (0-based, decoding order) or clvs:1.
+output:0-9 (0-based, output order; plain numbers mean this), decode:5 (0-based, decoding order), clvs:1, or segments:
+random access pictures, and of the pictures that lead each the one that is output first.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from nnpf_tools.files import PIPE, UsageError, add_common, check_output, open_output, progress, seekable_input
 from nnpf_tools.streams import nal_units, write_units
 from vsei import edit
+from vsei.errors import VseiError
 from vsei.messages import payload_name
 
 if TYPE_CHECKING:
@@ -51,7 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_argument(
         "--activate",
         choices=("base", "update", "none"),
-        help="what to activate, at every random access point (default: the update where there is one, else the base)",
+        help="what to activate (default: the update where there is one, else the base)",
+    )
+    common.add_argument(
+        "--activate-at",
+        metavar="PICTURES",
+        default="segments",
+        help="where the activation stands (default: segments, so that it holds for every picture)",
     )
     common.add_argument(
         "--set", metavar="ELEMENT=VALUE", action="append", default=[], help="an element of the NNPFC or NNPFA message"
@@ -136,7 +144,7 @@ def _own(args: argparse.Namespace) -> Spec:
     data: dict[str, object] = {"filters": [entry]}
     if activate != "none":
         target = {"nnpfa_target_base_flag": int(activate == "base"), **nnpfa}
-        data["activations"] = [{"target": args.id, "at": "random_access", "nnpfa": target}]
+        data["activations"] = [{"target": args.id, "at": args.activate_at, "nnpfa": target}]
     return spec.check(spec.Spec(data, "options", Path(), {}))
 
 
@@ -173,12 +181,12 @@ def _uri_from(model: str, output: str | None) -> str:
 
 def _decided(args: argparse.Namespace, file: BinaryIO, placements: Sequence[edit.Placement]) -> list[frozenset[int]]:
     """For each placement the decode indices of its pictures, from a first pass over the picture headers."""
-    from vsei.pictures import in_output_order, picture_units
-
     codec, units = nal_units(args, file)
-    chosen: list[set[int]] = [set() for _ in placements]
-    file.seek(0)
-    raise NotImplementedError((codec, units, chosen, in_output_order, picture_units))
+    decided = edit.decide(units, codec, placements)
+    for placement, indices in zip(placements, decided, strict=True):
+        if not indices:
+            raise VseiError(f"the stream has no picture {placement.pictures}")
+    return decided
 
 
 class _Report:

@@ -1,0 +1,419 @@
+"""Show the SEI messages of a stream, with the pictures they stand at.
+
+By default the NNPFC and NNPFA messages, element by element. PICTURES are written as for `nnpf inject`: poc:8,16-24,
+output:0-9, decode:5, clvs:1, random_access, first. All indices are 0-based.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from nnpf_tools.files import PIPE, Progress, add_common, open_input, progress
+from nnpf_tools.streams import nal_units
+from vsei import messages, selection
+from vsei.edit import NNPF_TYPES
+from vsei.errors import VseiError
+from vsei.listing import Counts, Found, Listed, Wanted, nal_units_of
+from vsei.messages import Message, NnpfActivation, NnpfCharacteristics
+from vsei.messages.meanings import meaning, purposes
+from vsei.messages.nnpf import reserved_value
+from vsei.nal import Codec, type_name
+from vsei.pictures import Picture
+from vsei.syntax import TraceEntry
+
+EPILOG = """examples:
+  nnpf dump in.266                       NNPFC and NNPFA messages as a tree
+  nnpf dump in.266 --summary             one screen
+  nnpf dump in.266 --all                 one line for each NAL unit and SEI message
+  nnpf dump in.266 --trace --type 210    every element with its bit position
+  nnpf dump in.266 --json | jq '.messages[].fields.nnpfc_id'
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("stream", help="byte stream (Annex B), or - for standard input")
+    parser.add_argument("--all", action="store_true", help="one line for each NAL unit and SEI message")
+    parser.add_argument("--summary", action="store_true", help="one screen for the whole stream")
+    parser.add_argument("--trace", action="store_true", help="bit position, length, name and value of each element")
+    parser.add_argument("--type", metavar="N,...", help="payload types to show, by number or name (default: NNPF; all)")
+    parser.add_argument("--picture", metavar="PICTURES", help="only messages at these pictures")
+    parser.add_argument("--limit", type=int, metavar="N", help="stop after N messages (with --all: NAL units)")
+    add_common(parser, json=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    types = _types(args.type, args.all or args.trace or args.summary)
+    pictures = selection.parse(args.picture) if args.picture else None
+    with open_input(args.stream) as file, progress(args, None, "B", scale=True) as bar:
+        codec, units = nal_units(args, file, bar)
+        counts = Counts()
+        wanted = Wanted(trace=args.trace, headers=args.all or (args.trace and not args.type))
+        listed = _chosen(_counted(nal_units_of(units, codec, wanted), counts), pictures)
+        if args.summary:
+            _summary(args, codec, listed, counts, bar)
+        elif args.all and not args.json:
+            _all(listed, codec, args)
+        else:
+            found: Iterator[Found] = (
+                f for unit in listed for f in unit.messages if types is None or f.coded.payload_type in types
+            )
+            found = _limited(found, args.limit)
+            if args.json:
+                _json(found, codec, counts, args, bar)
+            elif args.trace:
+                _traces(listed, codec, args, types)
+            else:
+                _tree(found, codec, counts, args)
+    return 0
+
+
+def _types(text: str | None, everything: bool) -> frozenset[int] | None:
+    """The payload types to show; None for all."""
+    if text is None:
+        return None if everything else NNPF_TYPES
+    by_name = {messages.payload_name(t, codec): t for codec in Codec for t in range(1024)}
+    chosen = set()
+    for part in text.split(","):
+        if part.isdigit():
+            chosen.add(int(part))
+        elif part in by_name:
+            chosen.add(by_name[part])
+        else:
+            raise VseiError(f"--type {part}: no SEI payload type of that name")
+    return frozenset(chosen)
+
+
+def _counted(listed: Iterable[Listed], counts: Counts) -> Iterator[Listed]:
+    for unit in listed:
+        counts.take(unit)
+        yield unit
+
+
+def _chosen(listed: Iterable[Listed], pictures: selection.Selection | None) -> Iterator[Listed]:
+    for unit in listed:
+        if pictures is None or (
+            unit.picture is not None and pictures.picks(unit.picture.start, unit.picture.poc, unit.output_index)
+        ):
+            yield unit
+
+
+def _limited(found: Iterable[Found], limit: int | None) -> Iterator[Found]:
+    for i, item in enumerate(found):
+        if limit is not None and i >= limit:
+            return
+        yield item
+
+
+# --- text ------------------------------------------------------------------------------------------------------------
+
+
+def _place(picture: Picture | None, output_index: int | None, codec: Codec) -> str:
+    if picture is None:
+        return "no picture"
+    shown = "not output" if output_index is None else f"output {output_index}"
+    header = f"{type_name(codec, picture.nal_unit_type)} T{picture.temporal_id}"
+    layer = f" layer {picture.layer_id}" if picture.layer_id else ""
+    return f"picture {picture.decode_index}  POC {picture.poc}  {shown}  CLVS {picture.clvs}  {header}{layer}"
+
+
+def _tree(found: Iterable[Found], codec: Codec, counts: Counts, args: argparse.Namespace) -> None:
+    print(f"{_title(args)}: {codec.standard}")
+    last: object = _tree  # no picture is equal to it
+    number = 0
+    for item in found:
+        number += 1
+        if item.picture != last:
+            last = item.picture
+            print(_place(item.picture, item.output_index, codec))
+        _print_message(item, "  ")
+    if number == 0:
+        print("no messages of the kinds asked for" if args.type else "no NNPFC or NNPFA messages")
+    if not args.quiet:
+        print(f"{counts.pictures} pictures, {counts.nal_units} NAL units, {number} messages shown", file=sys.stderr)
+
+
+def _title(args: argparse.Namespace) -> str:
+    return "standard input" if args.stream == PIPE else str(args.stream)
+
+
+def _print_message(item: Found, indent: str) -> None:
+    place = f"NAL unit {item.nal_index} at {item.offset}, {len(item.coded.payload)} bytes"
+    print(f"{indent}{item.name}{_headline(item.message)}  ({place})")
+    for problem in item.problems:
+        print(f"{indent}  ! {problem}")
+    if item.message is None:
+        if not item.problems:
+            print(f"{indent}  {_hex(item.coded.payload)}")
+        return
+    if isinstance(item.message, NnpfCharacteristics | NnpfActivation):
+        reserved = reserved_value(item.message)
+        if reserved is not None:
+            print(f"{indent}  ! {reserved[0]} {reserved[1]} is reserved: decoders ignore this message")
+    for name, value in item.message.fields().items():
+        text = meaning(name, value)
+        print(f"{indent}  {name + ':':<50} {_value(value)}" + (f"  ({text})" if text else ""))
+    for inner in item.inside:
+        _print_message(inner, indent + "  ")
+
+
+def _headline(message: Message | None) -> str:
+    if isinstance(message, NnpfCharacteristics):
+        kind = "base" if message.nnpfc_base_flag else "update"
+        return f" {message.nnpfc_id}: {kind}, {purposes(message.nnpfc_purpose)}"
+    if isinstance(message, NnpfActivation):
+        if message.nnpfa_cancel_flag:
+            return f" of {message.nnpfa_target_id}: cancel"
+        target = "base" if message.nnpfa_target_base_flag else "update"
+        return f" of {message.nnpfa_target_id}: {target}" + (", persistent" if message.nnpfa_persistence_flag else "")
+    return ""
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes, SHA-256 {hashlib.sha256(value).hexdigest()}" if len(value) > 16 else _hex(value)
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_value(v) for v in value) + "]"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
+
+
+def _hex(data: bytes, most: int = 24) -> str:
+    return data[:most].hex(" ") + (f" ... ({len(data)} bytes)" if len(data) > most else "")
+
+
+def _all(listed: Iterable[Listed], codec: Codec, args: argparse.Namespace) -> None:
+    print(f"{_title(args)}: {codec.standard}")
+    headers = _Headers(codec)
+    for i, unit in enumerate(listed):
+        if args.limit is not None and i >= args.limit:
+            return
+        if unit.first_of_picture:
+            print(_place(unit.picture, unit.output_index, codec))
+        name = unit.header.name if unit.header is not None else "?"
+        where = f"L{unit.header.layer_id} T{unit.header.temporal_id}" if unit.header is not None else ""
+        says = headers.one_line(unit)
+        print(f"  {unit.nal_index:>6} {unit.offset:>10} {unit.size:>8}  {name:<12} {where}  {says}".rstrip())
+        if unit.problem is not None:
+            print(f"         ! {unit.problem}")
+        for item in unit.messages:
+            kind, size = f"{item.coded.payload_type:>3} {item.name}", len(item.coded.payload)
+            print(f"         {kind}{_headline(item.message)}, {size} bytes")
+            for problem in item.problems:
+                print(f"             ! {problem}")
+
+
+class _Headers:
+    """Parameter sets and headers of a stream, as they come."""
+
+    def __init__(self, codec: Codec) -> None:
+        from vsei.vvc.nal_units import HeaderState
+
+        self.codec = codec
+        self.state = HeaderState() if codec is Codec.VVC else None
+
+    def trace(self, unit: Listed) -> tuple[str, list[TraceEntry], str | None]:
+        """Name, elements and problem of what a NAL unit says."""
+        entries: list[TraceEntry] = []
+        if self.state is None or unit.header is None or not unit.data:
+            return "", entries, None
+        try:
+            structure = self.state.read(unit.header, unit.data, entries)
+        except VseiError as error:
+            return "", entries, str(error)
+        return (structure.name if structure else ""), entries, None
+
+    def one_line(self, unit: Listed) -> str:
+        """The few elements that tell most."""
+        _, entries, problem = self.trace(unit)
+        shown = [f"{e.element}={e.value!r}" for e in entries if e.element in _TELLING]
+        return " ".join(shown) + (f" ! {problem}" if problem else "")
+
+
+_TELLING = frozenset(
+    (
+        "vps_video_parameter_set_id",
+        "sps_seq_parameter_set_id",
+        "sps_chroma_format_idc",
+        "sps_bitdepth_minus8",
+        "sps_pic_width_max_in_luma_samples",
+        "sps_pic_height_max_in_luma_samples",
+        "pps_pic_parameter_set_id",
+        "pps_seq_parameter_set_id",
+        "pps_init_qp_minus26",
+        "pps_pic_width_in_luma_samples",
+        "pps_pic_height_in_luma_samples",
+        "aps_params_type",
+        "aps_adaptation_parameter_set_id",
+        "aud_pic_type",
+        "ph_pic_order_cnt_lsb",
+        "ph_qp_delta",
+        "sh_slice_type",
+        "sh_qp_delta",
+        "sh_slice_address",
+    )
+)
+
+
+def _traces(listed: Iterable[Listed], codec: Codec, args: argparse.Namespace, types: frozenset[int] | None) -> None:
+    print(f"{_title(args)}: {codec.standard}")
+    print("bit positions count from the start of the NAL unit, in SEI messages from the start of the payload;")
+    print("emulation prevention bytes are left out")
+    headers = _Headers(codec)
+    shown = 0
+    for unit in listed:
+        name, entries, problem = headers.trace(unit) if args.type is None else ("", [], None)
+        if unit.first_of_picture and (entries or args.type is None):
+            print(_place(unit.picture, unit.output_index, codec))
+        if entries or problem:
+            print(f"NAL unit {unit.nal_index} at {unit.offset}: {unit.header.name if unit.header else '?'} {name}")
+            _print_trace(entries, problem)
+        for item in unit.messages:
+            if types is not None and item.coded.payload_type not in types:
+                continue
+            if args.limit is not None and shown >= args.limit:
+                return
+            shown += 1
+            print(f"NAL unit {item.nal_index} at {item.offset}: {item.name}, {len(item.coded.payload)} bytes")
+            _print_trace(item.trace, "; ".join(item.problems) or None)
+            for inner in item.inside:
+                print(f"  inside: {inner.name}, {len(inner.coded.payload)} bytes")
+                _print_trace(inner.trace, "; ".join(inner.problems) or None)
+
+
+def _print_trace(entries: Iterable[TraceEntry], problem: str | None) -> None:
+    for entry in entries:
+        print(f"  {entry.position:>8} {entry.length:>6}  {entry.element:<52} {_value(entry.value)}")
+    if problem:
+        print(f"  ! {problem}")
+
+
+# --- JSON ------------------------------------------------------------------------------------------------------------
+
+
+def _json(found: Iterable[Found], codec: Codec, counts: Counts, args: argparse.Namespace, bar: Progress) -> None:
+    """One document, written as it comes: memory does not grow with the stream."""
+    write = sys.stdout.write
+    write('{"messages": [')
+    size = 0
+    for i, item in enumerate(found):
+        write((",\n" if i else "\n") + json.dumps(_as_json(item, args.trace), ensure_ascii=False))
+        size = i + 1
+    stream = {
+        "path": None if args.stream == PIPE else args.stream,
+        "codec": codec.value,
+        "bytes": _bytes(args, bar),
+        "pictures": counts.pictures,
+    }
+    write(("\n" if size else "") + '], "stream": ' + json.dumps(stream) + "}\n")
+
+
+def _as_json(item: Found, traced: bool) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "nal_index": item.nal_index,
+        "offset": item.offset,
+        "nal_type": item.header.nal_unit_type,
+        "layer_id": item.header.layer_id,
+        "temporal_id": item.header.temporal_id,
+        "picture": None,
+        "payload_type": item.coded.payload_type,
+        "name": item.name,
+        "size": len(item.coded.payload),
+        "fields": {k: _plain(k, v) for k, v in item.message.fields().items()} if item.message is not None else {},
+    }
+    if item.picture is not None:
+        out["picture"] = {
+            "decode_index": item.picture.decode_index,
+            "output_index": item.output_index,
+            "poc": item.picture.poc,
+            "clvs": item.picture.clvs,
+        }
+    kept = _kept_bits(item.message)
+    if kept:
+        out["kept_bits"] = kept
+    if item.problems:
+        out["problems"] = list(item.problems)
+    if item.inside:
+        out["messages"] = [_as_json(inner, traced) for inner in item.inside]
+    if traced:
+        out["trace"] = [[e.position, e.length, e.element, _plain("", e.value)] for e in item.trace]
+    return out
+
+
+def _kept_bits(message: Message | None) -> dict[str, str]:
+    """Bits without a meaning yet, that are written back as they are."""
+    names = ("nnpfc_reserved_metadata_extension", "closing")
+    return {name: bits for name in names if (bits := getattr(message, name, None))}
+
+
+def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, bytes):
+        if name.endswith("_payload") or len(value) > 64:
+            return {"size": len(value), "sha256": hashlib.sha256(value).hexdigest()}
+        return value.hex()
+    if isinstance(value, tuple):
+        return [_plain(name, v) for v in value]
+    return value
+
+
+def _bytes(args: argparse.Namespace, bar: Progress) -> int:
+    """Size of the input; of a pipe what was read of it."""
+    return bar.count if args.stream == PIPE else Path(args.stream).stat().st_size
+
+
+# --- summary ---------------------------------------------------------------------------------------------------------
+
+
+def _summary(args: argparse.Namespace, codec: Codec, listed: Iterable[Listed], counts: Counts, bar: Progress) -> None:
+    kinds: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    filters: dict[int, Counter[str]] = {}
+    formats: Counter[str] = Counter()
+    for unit in listed:
+        if unit.first_of_picture and unit.picture is not None:
+            f = unit.picture.format
+            chroma = ("4:0:0", "4:2:0", "4:2:2", "4:4:4")[f.chroma_format_idc]
+            formats[f"{f.width}x{f.height} {chroma} {f.bit_depth_luma} bit"] += 1
+        for item in unit.messages:
+            kinds[item.name] += 1
+            sizes[item.name] += item.coded.size
+            m = item.message
+            if isinstance(m, NnpfCharacteristics):
+                uses = filters.setdefault(m.nnpfc_id, Counter())
+                uses["base" if m.nnpfc_base_flag else "update"] += 1
+            elif isinstance(m, NnpfActivation):
+                filters.setdefault(m.nnpfa_target_id, Counter())["cancel" if m.nnpfa_cancel_flag else "activation"] += 1
+    size = _bytes(args, bar)
+    nnpf_bytes = sizes["nnpfc"] + sizes["nnpfa"]
+    share = 100 * nnpf_bytes / size if size else 0.0
+    data = {
+        "path": None if args.stream == PIPE else args.stream,
+        "codec": codec.value,
+        "bytes": size,
+        "nal_units": counts.nal_units,
+        "pictures": counts.pictures,
+        "output_pictures": counts.output_pictures,
+        "formats": dict(formats),
+        "clvss": sum(counts.clvss.values()),
+        "random_access_points": counts.random_access,
+        "messages": {name: {"count": n, "bytes": sizes[name]} for name, n in kinds.items()},
+        "filters": {str(i): dict(uses) for i, uses in filters.items()},
+        "nnpf_bytes": nnpf_bytes,
+        "nnpf_share": share / 100,
+    }
+    if args.json:
+        print(json.dumps(data))
+        return
+    print(f"{_title(args)}: {codec.standard}, {size} bytes, {counts.nal_units} NAL units")
+    print(f"pictures       {counts.pictures}, {counts.output_pictures} of them output; " + "; ".join(formats))
+    print(f"sequences      {data['clvss']} CLVS, {counts.random_access} random access points")
+    for name, count in kinds.most_common():
+        print(f"{name:<32} {count:>6} messages {sizes[name]:>10} bytes")
+    for i, uses in sorted(filters.items()):
+        print(f"filter {i:<8} " + ", ".join(f"{n} {what}{'s' if n > 1 else ''}" for what, n in uses.items()))
+    print(f"NNPFC and NNPFA take {nnpf_bytes} bytes, {share:.2f} % of the stream")
