@@ -98,5 +98,8 @@ class Drawn:
     def more_data(self, key):
         return self.data.draw(st.booleans())
 
+    def extension(self, name, end=None):
+        return self.bits(self.data.draw(st.integers(1, 9)), name) if self.data.draw(st.booleans()) else ""
+
     def fail(self, name, problem):
         return VseiError(problem, element=name)
