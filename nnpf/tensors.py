@@ -1,0 +1,639 @@
+"""Pictures to input tensors, output tensors to pictures: the patch-wise process of H.274 8.28.1.3, without loops.
+
+Knows nothing of bitstreams or networks: plain settings in, arrays out. `tests/nnpf/reference.py` says the same in the
+loops of the standard, and decides.
+
+A patch is counted in units: luma samples for order 0 and 2, chroma samples for order 1, quads of 2x2 luma samples for
+order 3. All patches of a picture lie side by side in one extended tensor, of which each patch with its overlap is a
+view. So a picture in one patch is that tensor itself, and many patches are one strided copy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from nnpf.errors import NnpfError
+from nnpf.frames import Format, Frame, Plane
+
+Array = npt.NDArray[Any]
+Ints = npt.NDArray[Any]  # of integers
+
+LUMA, CHROMA, LUMA_CHROMA, QUADS = 0, 1, 2, 3  # nnpfc_inp_order_idc, nnpfc_out_order_idc
+CHANNELS = {LUMA: 1, CHROMA: 2, LUMA_CHROMA: 3, QUADS: 6}
+ZERO, REPLICATE, REFLECT, WRAP, FIXED = 0, 1, 2, 3, 4  # nnpfc_padding_type
+REAL, INTEGER = 0, 1  # nnpfc_inp_format_idc, nnpfc_out_format_idc
+
+# Rows are converted in blocks that stay in the processor's second-level cache.
+_BLOCK_BYTES = 256 << 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchProcess:
+    """The settings of the patch-wise process, named as the elements of the NNPFC message without their prefix.
+
+    Attributes:
+        inp: the cropped decoded picture.
+        out: the picture that the filter makes of it.
+        inp_tensor_bit_depths, out_tensor_bit_depths: luma and chroma; for integer tensors.
+        strength: one more input channel with the filtering strength (nnpfc_auxiliary_inp_idc bit 0).
+        num_input_pics, num_output_pics: pictures in the input and the output tensor.
+        patch_width, patch_height: with constant_patch_size the size of every patch, in units; else the
+            extended_patch_..._cd_delta_minus1 + 1 that legal sizes are counted by.
+        padding_values: Y, Cb, Cr at the decoded bit depth, for padding type 4.
+    """
+
+    inp: Format
+    out: Format
+    inp_order_idc: int = LUMA_CHROMA
+    out_order_idc: int = LUMA_CHROMA
+    inp_format_idc: int = REAL
+    out_format_idc: int = REAL
+    inp_tensor_bit_depths: tuple[int, int] = (8, 8)
+    out_tensor_bit_depths: tuple[int, int] = (8, 8)
+    component_last: bool = False
+    strength: bool = False
+    num_input_pics: int = 1
+    num_output_pics: int = 1
+    overlap: int = 0
+    constant_patch_size: bool = False
+    patch_width: int = 1
+    patch_height: int = 1
+    padding_type: int = ZERO
+    padding_values: tuple[int, int, int] = (0, 0, 0)
+
+    def __post_init__(self) -> None:
+        for side, order, form in (("input", self.inp_order_idc, self.inp), ("output", self.out_order_idc, self.out)):
+            if order not in CHANNELS:
+                raise NnpfError(f"{side} order {order} is reserved")
+            if order == QUADS and form.chroma_format_idc != 1:
+                raise NnpfError(f"{side} order 3 is for 4:2:0 pictures, these are {form}")
+            if order != LUMA and form.chroma_format_idc == 0:
+                raise NnpfError(f"{side} order {order} needs chroma, the pictures are {form}")
+        if self.padding_type not in (ZERO, REPLICATE, REFLECT, WRAP, FIXED):
+            raise NnpfError(f"padding type {self.padding_type} is reserved")
+        if self.inp_format_idc not in (REAL, INTEGER) or self.out_format_idc not in (REAL, INTEGER):
+            raise NnpfError(f"tensor formats {self.inp_format_idc}, {self.out_format_idc}: one is reserved")
+        if min(self.patch_width, self.patch_height, self.num_input_pics, self.num_output_pics) < 1 or self.overlap < 0:
+            raise NnpfError("patch sizes and picture counts are at least 1, the overlap at least 0")
+
+    @property
+    def inp_channels(self) -> int:
+        """Channels of one picture in the input tensor."""
+        return CHANNELS[self.inp_order_idc] + self.strength
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of one picture in the output tensor."""
+        return CHANNELS[self.out_order_idc]
+
+    @property
+    def inp_unit(self) -> tuple[int, int]:
+        """Luma rows and columns of one unit of an input patch."""
+        return _unit(self.inp_order_idc, self.inp)
+
+    @property
+    def out_unit(self) -> tuple[int, int]:
+        return _unit(self.out_order_idc, self.out)
+
+    def out_patch(self, patch: tuple[int, int]) -> tuple[int, int] | None:
+        """Rows and columns of the output patch for an input patch; None where one is no whole number.
+
+        An output patch covers what the input patch covers, scaled as the picture is. Where the orders of input and
+        output count in the same units, this is outPatchHeight, outPatchWidth (or outPatchCHeight, outPatchCWidth) of
+        the standard; for other pairs of orders its text is not clear, and this is what the geometry asks for.
+        """
+        sizes = []
+        for size, inp, out, inp_unit, out_unit in zip(
+            patch,
+            (self.inp.height, self.inp.width),
+            (self.out.height, self.out.width),
+            self.inp_unit,
+            self.out_unit,
+            strict=True,
+        ):
+            whole, rest = divmod(size * inp_unit * out, inp * out_unit)
+            if rest:
+                return None
+            sizes.append(whole)
+        return sizes[0], sizes[1]
+
+
+def _unit(order: int, form: Format) -> tuple[int, int]:
+    if order == CHROMA:
+        return form.SubHeightC, form.SubWidthC
+    return (2, 2) if order == QUADS else (1, 1)
+
+
+# --- the size of a patch ---------------------------------------------------------------------------------------------
+
+
+def choose_patch(
+    process: PatchProcess, *, max_positions: int, fixed: tuple[int | None, int | None] = (None, None)
+) -> tuple[int, int]:
+    """Rows and columns of the patches to use, in units.
+
+    Constant patches are as signalled. A free size is the one that makes the network compute least: the whole picture
+    where that is legal, else few patches of about equal size.
+
+    Args:
+        max_positions: (rows + 2 overlap) * (columns + 2 overlap) of a patch: what memory allows.
+        fixed: rows and columns of the network's input where its graph fixes them, overlap included.
+
+    Raises:
+        NnpfError: no size is legal, or the network's own one is not.
+    """
+    margin = 2 * process.overlap
+    if process.constant_patch_size:
+        patch = (process.patch_height, process.patch_width)
+        for size, wanted in zip(patch, fixed, strict=True):
+            if wanted is not None and wanted != size + margin:
+                raise NnpfError(f"the network takes {wanted} rows or columns, patch and overlap make {size + margin}")
+        if process.out_patch(patch) is None:
+            raise NnpfError(f"a patch of {patch[1]}x{patch[0]} gives no whole number of output samples")
+        return patch
+    inp_unit, out_unit = process.inp_unit, process.out_unit
+    candidates = [
+        _legal_sizes(
+            length=(process.inp.height, process.inp.width)[axis],
+            out_length=(process.out.height, process.out.width)[axis],
+            units=(inp_unit[axis], out_unit[axis]),
+            delta=(process.patch_height, process.patch_width)[axis],
+            margin=margin,
+            fixed=fixed[axis],
+        )
+        for axis in (0, 1)
+    ]
+    for legal, side in ((candidates[0], "height"), (candidates[1], "width")):
+        if legal.size == 0:
+            raise NnpfError(f"no patch {side} is legal for {process.inp} with this overlap and network")
+    totals = []
+    for axis, sizes in enumerate(candidates):
+        length = -(-(process.inp.height, process.inp.width)[axis] // inp_unit[axis])
+        counts = -(-length // sizes)
+        totals.append(counts * (sizes + margin))
+    heights, widths = (sizes[np.lexsort((-sizes, total))] for sizes, total in zip(candidates, totals, strict=True))
+    # Wide patches first: rows of a picture are contiguous.
+    for width in widths:
+        room = max_positions // (int(width) + margin) - margin
+        fitting = heights[heights <= room]
+        if fitting.size:
+            return int(fitting[0]), int(width)
+    raise NnpfError(f"the smallest legal patch of {process.inp} is larger than memory allows")
+
+
+def _legal_sizes(
+    *, length: int, out_length: int, units: tuple[int, int], delta: int, margin: int, fixed: int | None
+) -> Ints:
+    """Patch sizes of one axis: size + margin is a multiple of delta + margin, size is at most the picture's, and the
+    output patch is a whole number of samples."""
+    sizes: Ints = np.arange(1, length + margin + 1, dtype=np.int64) * (delta + margin) - margin
+    legal = (sizes >= 1) & (sizes <= length) & (sizes * units[0] * out_length % (length * units[1]) == 0)
+    if fixed is not None:
+        legal &= sizes + margin == fixed
+    return cast(Ints, sizes[legal])
+
+
+# --- where a tensor's samples come from ------------------------------------------------------------------------------
+
+
+def padded_index(coordinates: Ints, size: int, padding_type: int, *, vertical: bool) -> Ints:
+    """The row or column that a coordinate reads, by the padding rule; -1 where the padding value stands instead."""
+    index: Ints
+    if padding_type == REPLICATE:
+        index = np.clip(coordinates, 0, size - 1)
+    elif padding_type == REFLECT:
+        # The standard's Reflect, repeated until the sample lies inside.
+        period = max(1, 2 * (size - 1))
+        index = np.mod(coordinates, period)
+        index = np.minimum(index, period - index) if size > 1 else index
+    elif padding_type == WRAP and not vertical:
+        index = np.mod(coordinates, size)
+    else:
+        index = np.where((coordinates >= 0) & (coordinates < size), coordinates, -1)
+    return index
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """One axis of one channel of the extended tensor.
+
+    `index`: what each position reads (-1: padding). Positions `inner` read the plane itself, in `phases`: pairs of a
+    slice of positions and the slice of rows or columns that they read.
+    """
+
+    index: Ints
+    inner: tuple[int, int]
+    phases: tuple[tuple[slice, slice], ...]
+
+
+def _axis(
+    units: int, overlap: int, size: int, *, scale: int, offset: int, divide: int, padding_type: int, vertical: bool
+) -> _Axis:
+    """Coordinates are (unit * scale + offset) / divide, for units from -overlap to units + overlap - 1."""
+    unit = np.arange(-overlap, units + overlap, dtype=np.intp)
+    coordinates = unit * scale + offset
+    # The standard's "/" truncates towards zero: in a 4:2:0 picture luma row -1 takes chroma row 0.
+    coordinates = np.sign(coordinates) * (np.abs(coordinates) // divide)
+    index = padded_index(coordinates, size, padding_type, vertical=vertical)
+    # Units from 0 on are inside the plane until it ends.
+    count = min(units + overlap, max(0, -(-(size * divide - offset) // scale)))
+    first, last = overlap, overlap + count
+    if divide == 1:
+        phases: tuple[tuple[slice, slice], ...] = (
+            (slice(first, last), slice(offset, offset + scale * (count - 1) + 1, scale)),
+        )
+    else:  # each sample is read `divide` times
+        phases = tuple(
+            (slice(first + phase, last, divide), slice(0, -(-(count - phase) // divide)))
+            for phase in range(min(divide, count))
+        )
+    return _Axis(index, (first, last), phases if count else ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Channel:
+    """One channel of the input tensor: its plane, and both axes."""
+
+    plane: int
+    rows: _Axis
+    columns: _Axis
+
+
+class PatchPlan:
+    """The process for one picture format and one patch size, with everything that does not depend on samples.
+
+    Args:
+        patch: rows and columns, from `choose_patch`.
+        rank: of the network's input: 5, or 4 with pictures folded into channels, picture by picture.
+        dtype: of the network's input.
+
+    Attributes:
+        grid: rows and columns of patches.
+        patch_shape: of the network's input for one patch, without the batch dimension.
+        out_patch: rows and columns of an output patch.
+    """
+
+    def __init__(
+        self, process: PatchProcess, patch: tuple[int, int], *, rank: int = 4, dtype: npt.DTypeLike = np.float32
+    ) -> None:
+        self.process = process
+        self.patch = patch
+        self.rank = rank
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        out_patch = process.out_patch(patch)
+        if out_patch is None:
+            raise NnpfError(f"a patch of {patch[1]}x{patch[0]} gives no whole number of output samples")
+        if rank not in (4, 5):
+            raise NnpfError(f"network inputs have rank 4 or 5, not {rank}")
+        self._check_dtype()
+        self.out_patch = out_patch
+        size = (process.inp.height, process.inp.width)
+        units = [-(-length // unit) for length, unit in zip(size, process.inp_unit, strict=True)]
+        self.grid = (-(-units[0] // patch[0]), -(-units[1] // patch[1]))
+        self._channels = self._make_channels()
+        margin = 2 * process.overlap
+        self.patch_shape = self._layout(
+            (process.inp_channels, patch[0] + margin, patch[1] + margin), process.num_input_pics
+        )
+
+    def _check_dtype(self) -> None:
+        process, kind = self.process, self.dtype.kind
+        if process.inp_format_idc == REAL:
+            if kind != "f":
+                raise NnpfError(f"the tensor holds real numbers, the network takes {self.dtype}")
+            return
+        depth = max(process.inp_tensor_bit_depths)
+        room = np.finfo(self.dtype).nmant + 1 if kind == "f" else np.iinfo(self.dtype).bits - (kind == "i")
+        if room < depth:
+            raise NnpfError(f"the tensor holds integers of {depth} bits, the network takes {self.dtype}")
+
+    def _layout(self, shape: tuple[int, int, int], pictures: int) -> tuple[int, ...]:
+        """The shape of (channels, rows, columns) of some pictures as the network has it, without the batch."""
+        channels, rows, columns = shape
+        if self.rank == 4:
+            folded = pictures * channels
+            return (rows, columns, folded) if self.process.component_last else (folded, rows, columns)
+        return (pictures, rows, columns, channels) if self.process.component_last else (pictures, *shape)
+
+    def _make_channels(self) -> list[_Channel]:
+        process, form = self.process, self.process.inp
+        shapes = form.shapes
+        units = (self.grid[0] * self.patch[0], self.grid[1] * self.patch[1])
+
+        def channel(
+            plane: int, scale: int = 1, offset: tuple[int, int] = (0, 0), divide: tuple[int, int] = (1, 1)
+        ) -> _Channel:
+            axes = [
+                _axis(
+                    units[axis],
+                    process.overlap,
+                    shapes[plane][axis],
+                    scale=scale,
+                    offset=offset[axis],
+                    divide=divide[axis],
+                    padding_type=process.padding_type,
+                    vertical=axis == 0,
+                )
+                for axis in (0, 1)
+            ]
+            return _Channel(plane, axes[0], axes[1])
+
+        order = process.inp_order_idc
+        if order == LUMA:
+            return [channel(0)]
+        if order == CHROMA:
+            return [channel(1), channel(2)]
+        if order == LUMA_CHROMA:
+            sub = (form.SubHeightC, form.SubWidthC)
+            return [channel(0), channel(1, divide=sub), channel(2, divide=sub)]
+        return [*(channel(0, 2, (at >> 1, at & 1)) for at in range(4)), channel(1), channel(2)]
+
+    # --- input ---
+
+    def new_input(self) -> Array:
+        """Memory for `pack`, to be used again for every picture."""
+        rows, columns = (
+            count * size + 2 * self.process.overlap for count, size in zip(self.grid, self.patch, strict=True)
+        )
+        return np.empty(
+            (1, *self._layout((self.process.inp_channels, rows, columns), self.process.num_input_pics)), self.dtype
+        )
+
+    def pack(self, pictures: Sequence[Frame], strengths: Sequence[Fraction], into: Array) -> Array:
+        """Fill the extended input tensor: all patches of the picture with what lies around it.
+
+        Args:
+            pictures: inputPic[0], inputPic[1], ...; all of the format `process.inp`.
+            strengths: StrengthControlVal of each picture, 0..1; exact, because integer tensors take the floor. Read
+                with `process.strength` only.
+            into: from `new_input`.
+        """
+        process = self.process
+        if len(pictures) != process.num_input_pics:
+            raise NnpfError(f"{len(pictures)} input pictures, {process.num_input_pics} are wanted")
+        tensor = self._by_picture(into, process.num_input_pics, process.inp_channels)[0]
+        for at, (picture, channels) in enumerate(zip(pictures, tensor, strict=True)):
+            if picture.format != process.inp:
+                raise NnpfError(f"input picture of {picture.format}, {process.inp} is wanted")
+            for channel, target in zip(self._channels, channels, strict=False):
+                self._fill(channel, picture.planes[channel.plane], target)
+            if process.strength:
+                channels[-1] = self._strength_value(strengths[at])
+        return into
+
+    def _strength_value(self, strength: Fraction) -> float:
+        process = self.process
+        if process.inp_format_idc == REAL:
+            return float(strength)
+        # Order 1 signals no luma depth; the depth of what the tensor holds is the only sense there is.
+        depth = process.inp_tensor_bit_depths[process.inp_order_idc == CHROMA]
+        return math.floor(strength * ((1 << depth) - 1))
+
+    def _fill(self, channel: _Channel, plane: Plane, target: Array) -> None:
+        rows, columns = channel.rows, channel.columns
+        for into_rows, from_rows in rows.phases:
+            for into_columns, from_columns in columns.phases:
+                self._convert_input(plane[from_rows, from_columns], target[into_rows, into_columns], channel.plane)
+        (top, bottom), (left, right) = rows.inner, columns.inner
+        for row_span, column_span in (
+            (slice(0, top), slice(None)),
+            (slice(bottom, None), slice(None)),
+            (slice(top, bottom), slice(0, left)),
+            (slice(top, bottom), slice(right, None)),
+        ):
+            self._fill_border(
+                channel, plane, target[row_span, column_span], rows.index[row_span], columns.index[column_span]
+            )
+
+    def _fill_border(self, channel: _Channel, plane: Plane, target: Array, rows: Ints, columns: Ints) -> None:
+        if target.size == 0:
+            return
+        padding = self._padding_value(channel.plane)
+        inside_rows, inside_columns = rows >= 0, columns >= 0
+        if not inside_rows.any() or not inside_columns.any():
+            target[...] = padding
+            return
+        self._convert_input(plane[np.ix_(np.maximum(rows, 0), np.maximum(columns, 0))], target, channel.plane)
+        if not inside_rows.all():
+            target[~inside_rows] = padding
+        if not inside_columns.all():
+            target[:, ~inside_columns] = padding
+
+    def _padding_value(self, plane: int) -> float:
+        if self.process.padding_type != FIXED:
+            return 0
+        value = np.full((1, 1), self.process.padding_values[plane], np.uint16)
+        converted = np.empty((1, 1), self.dtype)
+        self._convert_input(value, converted, plane)
+        return converted.item()  # type: ignore[no-any-return]
+
+    def _convert_input(self, samples: Plane, target: Array, plane: int) -> None:
+        """InpY and InpC."""
+        process = self.process
+        depth = process.inp.bit_depths[plane]
+        if process.inp_format_idc == REAL:
+            scalar = target.dtype.type((1 << depth) - 1)
+            np.divide(samples, scalar, out=target, dtype=target.dtype, casting="unsafe")
+            return
+        tensor_depth = process.inp_tensor_bit_depths[plane > 0]
+        shift = tensor_depth - depth
+        wide: npt.NDArray[np.uint32] = samples.astype(np.uint32)
+        if shift >= 0:
+            target[...] = wide << shift
+        else:
+            target[...] = np.minimum((wide + (1 << (-shift - 1))) >> -shift, (1 << tensor_depth) - 1)
+
+    def _by_picture(self, tensor: Array, pictures: int, channels: int) -> Array:
+        """A network's tensor as (batch, picture, channel, row, column), whatever its layout. A view."""
+        if tensor.ndim == 5:
+            return np.moveaxis(tensor, 4, 2) if self.process.component_last else tensor
+        if self.process.component_last:
+            batch, rows, columns, _ = tensor.shape
+            return tensor.reshape(batch, rows, columns, pictures, channels).transpose(0, 3, 4, 1, 2)
+        return tensor.reshape(tensor.shape[0], pictures, channels, *tensor.shape[2:])
+
+    # --- patches ---
+
+    @property
+    def num_patches(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    def blocks(self, max_batch: int) -> Iterator[tuple[slice, slice]]:
+        """The grid of patches in blocks of at most `max_batch`: some rows of patches, or a part of one row."""
+        rows, columns = self.grid
+        high = max(1, max_batch // columns)
+        wide = min(columns, max(1, max_batch))
+        for top in range(0, rows, high):
+            for left in range(0, columns, wide):
+                yield slice(top, min(top + high, rows)), slice(left, min(left + wide, columns))
+
+    def extract(self, tensor: Array, block: tuple[slice, slice]) -> Array:
+        """The patches of a block as a batch for the network; the tensor itself where there is one patch."""
+        if self.num_patches == 1:
+            return tensor
+        process = self.process
+        source = self._by_picture(tensor, process.num_input_pics, process.inp_channels)[0]
+        margin = 2 * process.overlap
+        size = (self.patch[0] + margin, self.patch[1] + margin)
+        windows = np.lib.stride_tricks.sliding_window_view(source, size, (2, 3))[
+            :, :, :: self.patch[0], :: self.patch[1]
+        ]
+        chosen = windows[:, :, block[0], block[1]]  # (picture, channel, grid row, grid column, row, column)
+        counts = chosen.shape[2:4]
+        batch = np.empty((counts[0] * counts[1], *self.patch_shape), self.dtype)
+        target = self._by_picture(batch, process.num_input_pics, process.inp_channels)
+        # Splitting the first axis of an array keeps it a view, whatever the strides of the others.
+        target.reshape(*counts, *target.shape[1:])[...] = chosen.transpose(2, 3, 0, 1, 4, 5)
+        return batch
+
+    def output_shape(self, batch: int, rank: int) -> tuple[int, ...]:
+        """What the network must give for a batch of patches."""
+        process = self.process
+        rows, columns = self.out_patch
+        if rank == 4:
+            channels = process.num_output_pics * process.out_channels
+            return (batch, rows, columns, channels) if process.component_last else (batch, channels, rows, columns)
+        if process.component_last:
+            return (batch, process.num_output_pics, rows, columns, process.out_channels)
+        return (batch, process.num_output_pics, process.out_channels, rows, columns)
+
+    def run(self, network: Callable[[Array], Array], tensor: Array, *, max_batch: int = 1) -> Array:
+        """Give all patches to the network and lay what it returns side by side.
+
+        Args:
+            network: a batch of patches (batch, *patch_shape) to a batch of output patches. What it returns is read
+                before the next call.
+            tensor: from `pack`.
+
+        Returns:
+            (output picture, channel, row, column); the network's own memory where there is one patch.
+
+        Raises:
+            NnpfError: the network gives another shape than the process says.
+        """
+        process = self.process
+        whole: Array | None = None
+        rows, columns = self.out_patch
+        for block in self.blocks(max_batch):
+            batch = self.extract(tensor, block)
+            result = network(batch)
+            expected = self.output_shape(batch.shape[0], result.ndim)
+            if result.ndim not in (4, 5) or result.shape != expected:
+                raise NnpfError(
+                    f"the network gives {list(result.shape)} for {list(batch.shape)}, {list(expected)} is wanted"
+                )
+            patches = self._by_picture(result, process.num_output_pics, process.out_channels)
+            if self.num_patches == 1:
+                return cast(Array, patches[0])
+            if whole is None:
+                size = (self.grid[0] * rows, self.grid[1] * columns)
+                whole = np.empty((process.num_output_pics, process.out_channels, *size), result.dtype)
+            counts = [span.stop - span.start for span in block]
+            grid = whole.reshape(*whole.shape[:2], self.grid[0], rows, self.grid[1], columns)
+            grid[:, :, block[0], :, block[1]] = patches.reshape(*counts, *patches.shape[1:]).transpose(2, 3, 0, 4, 1, 5)
+        assert whole is not None
+        return whole
+
+    # --- output ---
+
+    @cached_property
+    def _chroma_positions(self) -> tuple[Ints, Ints]:
+        """Rows and columns of the laid-out tensor that the chroma samples of order 2 come from.
+
+        A chroma sample is written once for each luma sample that it belongs to, patch after patch, each time from the
+        tensor position rounded down to a multiple of the subsampling inside its patch; the last one stays.
+        """
+        form = self.process.out
+        positions = []
+        for length, sub, size in zip(
+            (form.height, form.width), (form.SubHeightC, form.SubWidthC), self.out_patch, strict=True
+        ):
+            last = np.minimum(np.arange(-(-length // sub), dtype=np.intp) * sub + sub - 1, length - 1)
+            patch, inside = np.divmod(last, size)
+            positions.append(patch * size + inside // sub * sub)
+        return positions[0], positions[1]
+
+    def store(self, tensor: Array, decoded: Sequence[Frame | None]) -> list[Frame]:
+        """The output pictures.
+
+        Args:
+            tensor: from `run`.
+            decoded: for each output picture the decoded one that planes are taken from which the filter does not make
+                (order 0 has no chroma, order 1 no luma).
+
+        Raises:
+            NnpfError: the tensor holds a value that is no number, or a plane that is missing cannot be taken over.
+        """
+        if tensor.dtype.kind == "f" and not np.isfinite(tensor.sum()) and np.isnan(tensor).any():
+            raise NnpfError("the network gives values that are not numbers (NaN)")
+        return [self._store_picture(channels, source) for channels, source in zip(tensor, decoded, strict=True)]
+
+    def _store_picture(self, channels: Array, decoded: Frame | None) -> Frame:
+        form = self.process.out
+        order = self.process.out_order_idc
+        planes: dict[int, Plane] = {}
+        for plane, shape in enumerate(form.shapes):
+            if (order == LUMA and plane > 0) or (order == CHROMA and plane == 0):
+                planes[plane] = self._taken_over(decoded, plane)
+                continue
+            target = np.empty(shape, np.uint8 if form.bit_depths[plane] == 8 else np.uint16)
+            planes[plane] = target
+            if order == QUADS and plane == 0:
+                for phase in range(4):
+                    into = target[phase >> 1 :: 2, phase & 1 :: 2]
+                    self._convert_output(channels[phase, : into.shape[0], : into.shape[1]], into, plane)
+            elif order == LUMA_CHROMA and plane > 0:
+                rows, columns = self._chroma_positions
+                self._convert_output(channels[plane][_as_slice(rows)][:, _as_slice(columns)], target, plane)
+            else:
+                first = {LUMA: 0, CHROMA: -1, LUMA_CHROMA: 0, QUADS: 3}[order]
+                self._convert_output(channels[first + plane, : shape[0], : shape[1]], target, plane)
+        return Frame(tuple(planes[plane] for plane in range(len(planes))), form)
+
+    def _taken_over(self, decoded: Frame | None, plane: int) -> Plane:
+        form = self.process.out
+        kind = "chroma" if plane else "luma"
+        if decoded is None or plane >= len(decoded.planes):
+            raise NnpfError(f"the filter makes no {kind}, and there is no decoded {kind} to take over")
+        source = decoded.planes[plane]
+        if source.shape != form.shapes[plane] or decoded.format.bit_depths[plane] != form.bit_depths[plane]:
+            raise NnpfError(f"the filter makes no {kind}, and the decoded one ({decoded.format}) does not suit {form}")
+        return source
+
+    def _convert_output(self, values: Array, target: Plane, plane: int) -> None:
+        """OutY and OutC: to the nearest sample value, halves up, clipped."""
+        process = self.process
+        depth = process.out.bit_depths[plane]
+        highest = (1 << depth) - 1
+        if process.out_format_idc == REAL:
+            rows = max(1, _BLOCK_BYTES // max(1, values.shape[1] * 4))
+            for top in range(0, values.shape[0], rows):
+                block = np.multiply(values[top : top + rows], np.float32(highest), dtype=np.float32)
+                block += np.float32(0.5)
+                np.clip(block, np.float32(0), np.float32(highest), out=block)
+                target[top : top + rows] = block  # the cast drops the fraction
+            return
+        if values.dtype.kind == "f":
+            values = np.rint(values)  # integers that the network carries as real numbers
+        wide = values.astype(np.int64)
+        shift = process.out_tensor_bit_depths[plane > 0] - depth
+        wide = (wide + (1 << (shift - 1))) >> shift if shift > 0 else wide << -shift
+        target[...] = np.clip(wide, 0, highest)
+
+
+def _as_slice(positions: Ints) -> slice | Ints:
+    """Evenly spaced positions as a slice, which is a view; others as they are, which is a copy."""
+    if positions.size < 2:
+        return slice(int(positions[0]), int(positions[0]) + 1)
+    step = int(positions[1] - positions[0])
+    if step > 0 and bool((np.diff(positions) == step).all()):
+        return slice(int(positions[0]), int(positions[-1]) + 1, step)
+    return positions
