@@ -14,10 +14,16 @@ from typing import BinaryIO
 PIPE = "-"
 
 
-class UsageError(ValueError):
-    """The command cannot do what its arguments ask for."""
+class UsageError(Exception):
+    """The arguments make no sense together; exit code 2."""
 
-    path = PIPE
+
+class OutputError(ValueError):
+    """A file that must not be written."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(problem)
+        self.path = path
 
 
 @contextmanager
@@ -83,15 +89,9 @@ def check_output(path: str, *, force: bool = False, inputs: tuple[str, ...] = ()
         return
     for source in inputs:
         if source != PIPE and Path(source).exists() and target.samefile(source):
-            raise _at(path, "is also the input; choose another output")
+            raise OutputError(path, "is also the input; choose another output")
     if target.is_file() and not force:
-        raise _at(path, "exists; --force replaces it")
-
-
-def _at(path: str, problem: str) -> UsageError:
-    error = UsageError(problem)
-    error.path = path
-    return error
+        raise OutputError(path, "exists; --force replaces it")
 
 
 @contextmanager

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+from nnpf_tools.files import UsageError
+
 # The module of a command is imported only when the command runs: start-up must feel instant.
 COMMANDS = {
     "dump": "show the SEI messages of a stream, by picture",
@@ -91,6 +93,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has gone (`nnpf dump | head`): nothing to say. Keep Python from flushing at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except UsageError as error:
+        print(f"nnpf: {error}", file=sys.stderr)
+        return 2
     except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
         if args.debug:
             raise

@@ -1,0 +1,92 @@
+"""The frame of the command: help, errors in one line, exit codes, files that appear whole or not at all."""
+
+import argparse
+import sys
+
+import pytest
+
+from nnpf_tools import files, main
+
+
+def test_help_shows_examples_for_every_command(capsys):
+    for command in main._available():
+        with pytest.raises(SystemExit) as stopped:
+            main.main([command, "--help"])
+        assert stopped.value.code == 0
+        text = capsys.readouterr().out
+        assert "examples:" in text
+        assert f"nnpf {command}" in text
+
+
+def test_wrong_usage_is_exit_code_2(capsys):
+    for arguments in ([], ["unknown"], ["dump"], ["dump", "--no-such-option", "x"]):
+        with pytest.raises(SystemExit) as stopped:
+            main.main(arguments)
+        assert stopped.value.code == 2
+    capsys.readouterr()
+
+
+def test_the_version_names_the_editions(capsys):
+    with pytest.raises(SystemExit):
+        main.main(["--version"])
+    assert "H.274 V3 09/2023 and V4 01/2026" in capsys.readouterr().out
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        main.main(["dump", str(tmp_path / "none"), "--debug"])
+
+
+class TestOutputFiles:
+    def test_the_file_appears_when_it_is_whole(self, tmp_path):
+        target = tmp_path / "out"
+        with files.open_output(str(target)) as out:
+            out.write(b"half")
+            assert not target.exists()
+            out.write(b" and half")
+        assert target.read_bytes() == b"half and half"
+        assert list(tmp_path.iterdir()) == [target]
+
+    def test_a_failure_leaves_nothing_new(self, tmp_path):
+        target = tmp_path / "out"
+        target.write_bytes(b"old")
+        with pytest.raises(RuntimeError), files.open_output(str(target), force=True) as out:
+            out.write(b"new")
+            raise RuntimeError
+        assert target.read_bytes() == b"old"
+        assert list(tmp_path.iterdir()) == [target]
+
+    def test_nothing_is_replaced_without_force(self, tmp_path):
+        target = tmp_path / "out"
+        target.write_bytes(b"old")
+        with pytest.raises(files.OutputError, match="exists; --force replaces it"):
+            files.check_output(str(target))
+        files.check_output(str(target), force=True)
+
+    def test_an_input_is_never_replaced(self, tmp_path):
+        target = tmp_path / "in"
+        target.write_bytes(b"x")
+        link = tmp_path / "link"
+        link.symlink_to(target)
+        with pytest.raises(files.OutputError, match="is also the input"):
+            files.check_output(str(link), force=True, inputs=(str(target),))
+
+    def test_a_folder_that_is_missing_is_named(self, tmp_path):
+        with pytest.raises(FileNotFoundError) as error:
+            files.check_output(str(tmp_path / "no" / "out"))
+        assert error.value.filename == str(tmp_path / "no")
+
+
+def test_no_progress_off_a_terminal(capsys):
+    with files.progress(argparse.Namespace(quiet=False), 10, "B") as bar:
+        bar.advance(5)
+    assert bar.count == 5
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_progress_on_a_terminal_unless_quiet(capsys, monkeypatch, quiet):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with files.progress(argparse.Namespace(quiet=quiet), 10, "B") as bar:
+        bar.advance(5)
+    assert bool(capsys.readouterr().err) is not quiet
