@@ -1,6 +1,7 @@
 """Measure an ONNX filter on whole pictures: the PSNR that it gains, per clip and QP.
 
-    python tools/training/evaluate.py samples/filters/first.onnx --clips ../shared/clips --clip bbb --json gains.json
+    python tools/training/evaluate.py samples/filters/first.onnx --clips ../shared/clips --clip bbb \\
+        --record samples/filters/first.json
 
 Runs on onnxruntime, apart from the product's own engines. Pictures are extended by replication at their borders
 (padding type 1), the strength channel holds each picture's own StrengthControlVal, results are rounded to 10 bit.
@@ -70,7 +71,9 @@ def main() -> None:
     parser.add_argument("--clip", action="append", required=True, help="a clip to measure; may be given more than once")
     parser.add_argument("--every", type=int, default=1, help="take every n-th picture")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="write the table there too")
+    parser.add_argument(
+        "--record", type=Path, help="JSON file that takes the table under `measured`, beside what it has"
+    )
     args = parser.parse_args()
     run, overlap = session(args.model, args.threads)
     table: dict[str, dict[str, list[float]]] = {}
@@ -86,8 +89,10 @@ def main() -> None:
             )
         mean = np.mean(list(table[clip].values()), 0)
         print(f"{clip:16s} all {mean[0]:+.3f}  {mean[1]:+.3f}  {mean[2]:+.3f}", flush=True)
-    if args.json:
-        args.json.write_text(json.dumps(table, indent=1) + "\n")
+    if args.record:
+        record = json.loads(args.record.read_text()) if args.record.exists() else {}
+        record["measured"] = record.get("measured", {}) | table
+        args.record.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

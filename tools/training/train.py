@@ -75,15 +75,21 @@ def recolour(
     coded: list[npt.NDArray[np.float32]],
     original: list[npt.NDArray[np.float32]],
     spread: list[float],
+    mirror: bool,
     rng: np.random.Generator,
 ) -> None:
-    """Shift each plane of each patch at random, alike in coded and original.
+    """Shift each plane of each patch at random, alike in coded and original; `mirror` half of the chroma about grey.
 
     What the coder did to a patch hardly depends on its brightness and colour, but eight clips have few of them: without
     this a network learns which ones drifted there. With it, the luma gain on other clips doubles.
     """
-    for c, o, reach in zip(coded, original, spread, strict=True):
+    for plane, (c, o, reach) in enumerate(zip(coded, original, spread, strict=True)):
         shift = rng.uniform(-reach, reach, (len(c), 1, 1)).astype(np.float32) * CODED_MAX
+        if mirror and plane > 0:
+            turned_over = rng.random((len(c), 1, 1)) < 0.5
+            c *= np.where(turned_over, np.float32(-1), np.float32(1))
+            o *= np.where(turned_over, np.float32(-1), np.float32(1))
+            shift += np.where(turned_over, np.float32(CODED_MAX + 1), np.float32(0))
         c += shift
         o += shift / ORIGINAL_TO_CODED
 
@@ -97,7 +103,15 @@ class Batch:
 
 
 def draw(
-    clips: list[Clip], seed: int, step: int, *, batch: int, patch: int, overlap: int, spread: list[float]
+    clips: list[Clip],
+    seed: int,
+    step: int,
+    *,
+    batch: int,
+    patch: int,
+    overlap: int,
+    spread: list[float],
+    mirror_from: int,
 ) -> Batch:
     """The patches of one step. Every clip and QP is as likely as any other."""
     rng = np.random.default_rng((seed, step))
@@ -118,7 +132,7 @@ def draw(
             original[p][n] = turned(clip.original[p][t, a : a + o, b : b + o], turn)
         strengths[n] = clip.strengths[t]
         mse[n] = clip.mse[t]
-    recolour(coded, original, spread, rng)
+    recolour(coded, original, spread, step >= mirror_from, rng)
     return Batch(coded, original, strengths, mse)
 
 
@@ -228,7 +242,7 @@ def train(config: dict[str, Any], clips_folder: Path, work: Path, device: torch.
         start, best, log = state["step"], state["best"], state["log"]
         print(f"goes on from step {start}", flush=True)
     running, began = 0.0, time.monotonic()
-    size = {key: training[key] for key in ("batch", "patch", "spread")} | {"overlap": shape.overlap}
+    size = {key: training[key] for key in ("batch", "patch", "spread", "mirror_from")} | {"overlap": shape.overlap}
     drawn = batches(clips, start, steps, seed, **size)
     for step, batch in enumerate(drawn, start):
         for group in optimiser.param_groups:
@@ -291,7 +305,6 @@ def main() -> None:
     torch.set_num_threads(config["threads"])
     args.work.mkdir(parents=True, exist_ok=True)
     device = torch.device(args.device)
-    began = time.monotonic()
     best = train(config, args.clips, args.work, device)
     shape = Shape(**config["network"])
     network = Filter(shape)
@@ -306,7 +319,6 @@ def main() -> None:
         "environment": environment(device),
         "data_sha256": files,
         "chosen_step": best["step"],
-        "seconds_of_last_run": round(time.monotonic() - began),
         "watched_gains": "QP -> dB of luma, Cb, Cr on the watched clips",
         "log": [
             {
