@@ -1,5 +1,6 @@
 """FFmpeg's own reading of H.266, H.265 and H.264 headers: its `trace_headers` bitstream filter, through PyAV."""
 
+import contextlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,14 +27,21 @@ def trace_of_file(path: Path, demuxer: str) -> list[tuple[str, list[Element]]]:
         return trace_of_packets((p for p in container.demux(stream) if p.size), stream)
 
 
-def trace_of_packets(packets: Iterable[av.Packet], stream: av.VideoStream) -> list[tuple[str, list[Element]]]:
+def trace_of_packets(
+    packets: Iterable[av.Packet], stream: av.VideoStream, bsf: av.bitstream.BitStreamFilterContext | None = None
+) -> list[tuple[str, list[Element]]]:
+    """The same of packets in Annex B form. What the filter refuses ends with the element before the fault.
+
+    `bsf`: a filter that has seen the packets before these; a new one otherwise.
+    """
     before = av.logging.get_level()
     av.logging.set_level(av.logging.VERBOSE)
     try:
-        bsf = av.bitstream.BitStreamFilterContext("trace_headers", stream)
+        bsf = bsf or av.bitstream.BitStreamFilterContext("trace_headers", stream)
         with av.logging.Capture() as lines:
             for packet in packets:
-                bsf.filter(packet)
+                with contextlib.suppress(av.error.FFmpegError):
+                    bsf.filter(packet)
     finally:
         av.logging.set_level(before)
     structures: list[tuple[str, list[Element]]] = []

@@ -1,5 +1,6 @@
 """Pictures of a stream: POC, CLVS, output order and QP as the reference decoder prints them; boundaries; faults."""
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsei.annexb import NalUnit, read_chunks, split
+from tests.vsei.invented import Invented
+from vsei.annexb import NalUnit, escape, rbsp, read_chunks, split
 from vsei.nal import Codec, NalHeader, Vvc, read_header, type_name
 from vsei.pictures import (
     OutputOrder,
@@ -19,6 +21,8 @@ from vsei.pictures import (
     picture_units,
     with_output_index,
 )
+from vsei.syntax import write
+from vsei.vvc.nal_units import HeaderState
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 POC_LISTS = sorted((SHARED / "vectors").glob("*/*.poc.txt"))
@@ -224,3 +228,81 @@ def test_layers_are_ordered_each_for_itself() -> None:
     shown = list(in_output_order(pictures, lambda p: p))
     for layer in (0, 1):
         assert [(s.output_index, s.item.poc) for s in shown if s.item.layer_id == layer] == [(0, 0), (1, 1), (2, 2)]
+
+
+def in_layer(unit: NalUnit, layer_id: int) -> NalUnit:
+    return unit._replace(data=memoryview(bytes([layer_id]) + bytes(unit.data[1:])))
+
+
+def two_layers(samples: Path) -> list[NalUnit]:
+    """Each picture of the sample twice, as layer 0 and layer 1, without end of sequence."""
+    stream = []
+    for unit in pictures_of(samples / "bbb_q37.266")[:40]:
+        slices = [u for u, h in zip(unit.units, unit.headers, strict=True) if h.nal_unit_type < Vvc.OPI]
+        stream += [*unit.units, *(in_layer(u, 1) for u in slices)]
+    return stream
+
+
+def test_layers_have_pictures_poc_and_clvs_of_their_own(samples: Path) -> None:
+    original = [unit.picture for unit in pictures_of(samples / "bbb_q37.266")[:40]]
+    stream = two_layers(samples)
+    # an end of sequence of layer 1 alone, before the CRA picture of layer 1
+    cra = next(i for i, p in enumerate(original) if p.nal_unit_type == Vvc.CRA)
+    pictures = [unit.picture for unit in picture_units(stream, Codec.VVC)]
+    assert [p.layer_id for p in pictures] == [0, 1] * 40
+    for layer in (0, 1):
+        assert [p.poc for p in pictures[layer::2]] == [p.poc for p in original]
+        assert [p.clvs for p in pictures[layer::2]] == [p.clvs for p in original]
+    assert [p.decode_index for p in pictures] == list(range(80))
+
+    units = [unit.units for unit in picture_units(stream, Codec.VVC)]
+    cut = [*sum(units[: 2 * cra], ()), nal(Vvc.EOS, b"", layer_id=1), *sum(units[2 * cra :], ())]
+    pictures = [unit.picture for unit in picture_units(cut, Codec.VVC)]
+    assert {p.clvs for p in pictures[::2]} == {0}
+    assert [p.decode_index // 2 for p in pictures[1::2] if p.clvs_start] == [0, cra]
+    assert all(p.output for p in pictures[::2])
+    assert {p.nal_unit_type for p in pictures[1::2] if not p.output} == {Vvc.RASL}
+
+
+def a_vps_of_two_layers() -> NalUnit:
+    """Layer 1 depends on layer 0."""
+    vps = Invented(
+        random.Random(1),
+        {
+            "forbidden_zero_bit": 0,
+            "nal_unit_type": Vvc.VPS,
+            "vps_video_parameter_set_id": 1,
+            "vps_max_layers_minus1": 1,
+            "vps_layer_id": lambda s: ("vps_layer_id", 0) in s.values,
+            "vps_all_independent_layers_flag": 0,
+            "vps_independent_layer_flag": 0,
+            "vps_direct_ref_layer_flag": 1,
+            "vps_ols_mode_idc": 0,
+            "vps_num_ptls_minus1": 0,
+            "vps_num_dpb_params_minus1": 0,
+            "vps_num_ols_timing_hrd_params_minus1": 0,
+        },
+    )
+    HeaderState().describe(vps)
+    return NalUnit(0, b"\0\0\1", memoryview(escape(vps.target.bytes())), 0)
+
+
+def test_a_dependent_layer_takes_its_poc_from_the_reference_layer(samples: Path) -> None:
+    """H.266 8.3.1. The stream is changed by writing its headers anew."""
+    state, stream = HeaderState(), [a_vps_of_two_layers()]
+    for unit in two_layers(samples):
+        header = read_header(Codec.VVC, unit.data)
+        structure = state.read(header, unit.data)
+        if header.nal_unit_type == Vvc.SPS:
+            structure.values.present["sps_video_parameter_set_id"] = 1
+            structure.values.present["sps_inter_layer_prediction_enabled_flag"] = 0
+        elif header.layer_id == 1:
+            structure.values.present["ph_pic_order_cnt_lsb"] ^= 1  # tells which POC was taken
+        if structure is not None:
+            written = write(state.describe, structure.values).target.bytes() + rbsp(unit.data)[structure.bits // 8 :]
+            unit = unit._replace(data=memoryview(escape(written)))
+        stream.append(unit)
+    pictures = [unit.picture for unit in picture_units(stream, Codec.VVC)]
+    assert [p.poc for p in pictures[1::2]] == [p.poc for p in pictures[::2]]
+    without_vps = [unit.picture for unit in picture_units(stream[1:], Codec.VVC)]
+    assert [p.poc ^ 1 for p in without_vps[1::2]] == [p.poc for p in pictures[::2]]

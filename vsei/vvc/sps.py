@@ -107,6 +107,8 @@ def seq_parameter_set_rbsp(s: Syntax) -> Sps:
         count = s.ue("sps_num_ref_pic_lists", i, max=MAX_REF_PIC_LISTS)
         limited(s, "sps_num_ref_pic_lists", count, MAX_REF_PIC_LISTS)
         lists.append(tuple(ref_pic_list_struct(s, i, j, s.values) for j in range(count)))
+    if same_lists:
+        s.infer("sps_num_ref_pic_lists", len(lists[0]), 1)
     s.flag("sps_ref_wraparound_enabled_flag")
     _inter(s, ctb_log2)
     s.flag("sps_isp_enabled_flag")
