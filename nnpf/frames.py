@@ -154,13 +154,22 @@ def read_yuv(file: BinaryIO, form: Format) -> Iterator[Frame]:
     Raises:
         NnpfError: the file ends inside a picture, or a sample does not fit in the bit depth.
     """
-    size = form.file_bytes
     count = 0
-    while data := _read_exactly(file, size):
-        if len(data) < size:
-            raise NnpfError(f"ends inside picture {count}: {len(data)} bytes of {size} ({form})")
-        yield _frame_from_bytes(data, form)
+    while (frame := read_frame(file, form, count)) is not None:
+        yield frame
         count += 1
+
+
+def read_frame(file: BinaryIO, form: Format, number: int | None = None) -> Frame | None:
+    """The next picture of a raw planar YUV file or pipe, None at its end. `number` is for the message of an error."""
+    size = form.file_bytes
+    data = _read_exactly(file, size)
+    if not data:
+        return None
+    if len(data) < size:
+        which = "a picture" if number is None else f"picture {number}"
+        raise NnpfError(f"ends inside {which}: {len(data)} bytes of {size} ({form})")
+    return _frame_from_bytes(data, form)
 
 
 # --- Y4M -------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,145 @@
+"""From an NNPFC message to a model: files that its URI names, and payloads that it carries.
+
+Nothing is fetched. A `file:` URI or a relative one is looked up inside one folder; any other needs an entry in the
+caller's map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from nnpf import model as models
+from nnpf.describe import NNC_TAG, ONNX_TAG
+from nnpf.errors import NnpfError
+from nnpf.model import Model
+from vsei.messages import NnpfCharacteristics
+from vsei.messages.nnpf import MODE_URI
+
+# Shown in messages; a stream may hold any string.
+_SHOWN_URI = 120
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSources:
+    """Where models may come from.
+
+    Attributes:
+        root: the folder that relative and `file:` URIs are resolved in, and never left; None: no files.
+        by_uri: URI, as in the message, to a file. The way for everything else, and it goes first.
+    """
+
+    root: Path | None = None
+    by_uri: Mapping[str, Path] = field(default_factory=dict)
+
+    def path_of(self, uri: str) -> Path:
+        """The file that a URI names.
+
+        Raises:
+            NnpfError: it names none that may be read here.
+        """
+        shown = uri if len(uri) <= _SHOWN_URI else uri[:_SHOWN_URI] + "..."
+        if uri in self.by_uri:
+            return self.by_uri[uri]
+        try:
+            parts = urlsplit(uri)
+        except ValueError:
+            raise NnpfError("is no URI", subject=shown) from None
+        if parts.scheme not in ("", "file") or parts.netloc not in ("", "localhost"):
+            raise NnpfError("is not fetched; say which file it is (--model-map)", subject=shown)
+        name = unquote(parts.path)
+        if not name or "\0" in name:
+            raise NnpfError("names no file", subject=shown)
+        if self.root is None:
+            raise NnpfError("there is no folder to look for it in (--model-root)", subject=shown)
+        root = self.root.resolve()
+        # Absolute paths are kept, and pass only if they lead into the root; links are followed first.
+        path = (root / name).resolve()
+        if not path.is_relative_to(root):
+            raise NnpfError(f"lies outside the model folder {root} (--model-root, --model-map)", subject=shown)
+        if not path.is_file():
+            raise NnpfError(f"is not in the model folder {root} (--model-root, --model-map)", subject=shown)
+        return path
+
+
+def load_base(message: NnpfCharacteristics, sources: ModelSources) -> Model:
+    """The base filter of a message.
+
+    Raises:
+        NnpfError: it cannot be found or read, or its format is not known.
+    """
+    if message.nnpfc_mode_idc != MODE_URI:
+        return _model_of_payload(message.nnpfc_payload or b"", f"payload of NNPFC {message.nnpfc_id}")
+    uri, tag = message.nnpfc_uri or "", message.nnpfc_tag_uri or ""
+    if tag not in (ONNX_TAG, NNC_TAG) and uri not in sources.by_uri:
+        raise NnpfError(f"model format {tag[:_SHOWN_URI]!r} is not known", subject=uri[:_SHOWN_URI])
+    path = sources.path_of(uri)
+    if tag == NNC_TAG or path.suffix == ".nnc":
+        return _model_of_payload(_read(path), str(path))
+    return models.load(path)
+
+
+def apply_update(
+    base: Model, base_message: NnpfCharacteristics, update: NnpfCharacteristics, sources: ModelSources
+) -> Model:
+    """The base with an update, which is always relative to the base and never to an earlier update.
+
+    Raises:
+        NnpfError: the update cannot be found or read, or does not suit the base.
+    """
+    label = f"update of NNPFC {update.nnpfc_id}"
+    if update.nnpfc_mode_idc == MODE_URI:
+        uri, tag = update.nnpfc_uri or "", update.nnpfc_tag_uri or ""
+        path = sources.path_of(uri)
+        if tag != NNC_TAG and path.suffix != ".nnc":
+            whole = models.load(path)
+            return base.with_parameters(whole.parameters, f"{base.name} + {path.name}")
+        payload, label = _read(path), path.name
+    else:
+        payload = update.nnpfc_payload or b""
+    from nnpf.nnc import Decoder, NncError
+
+    decoder = Decoder()
+    try:
+        if base_message.nnpfc_mode_idc != MODE_URI:
+            decoder.decode(base_message.nnpfc_payload or b"")  # what the update's contexts refer to
+        tensors = decoder.decode(payload)
+    except NncError as error:
+        raise NnpfError(str(error), subject=label) from None
+    last = decoder.last
+    if last is not None and last.is_difference:
+        known = base.parameters
+        if missing := sorted(set(tensors) - set(known)):
+            raise NnpfError(f"{base.name} has no parameter {missing[0]!r}", subject=label)
+        for name, tensor in tensors.items():
+            if tensor.shape != known[name].shape:
+                raise NnpfError(
+                    f"parameter {name!r} is {list(known[name].shape)}, given {list(tensor.shape)}", subject=label
+                )
+        tensors = {name: known[name] + tensor for name, tensor in tensors.items()}
+    return base.with_parameters(tensors, f"{base.name} + {label}")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > models.MAX_MODEL_BYTES:
+            raise NnpfError(f"more than {models.MAX_MODEL_BYTES} bytes", subject=str(path))
+        return path.read_bytes()
+    except OSError as error:
+        raise NnpfError(f"cannot be read: {error.strerror}", subject=str(path)) from None
+
+
+def _model_of_payload(data: bytes, name: str) -> Model:
+    """A filter out of an NNC bitstream that holds its graph."""
+    from nnpf import nnc
+
+    decode_model = getattr(nnc, "decode_model", None)
+    if decode_model is None:
+        raise NnpfError("NNC bitstreams as base filters are not supported yet", subject=name)
+    try:
+        graph = decode_model(data)
+    except nnc.NncError as error:
+        raise NnpfError(str(error), subject=name) from None
+    return graph if isinstance(graph, Model) else models.load(graph, name)
