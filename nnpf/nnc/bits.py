@@ -201,6 +201,11 @@ class Writer:
     def fail(self, name: str, problem: str) -> NncError:
         return NncError(problem, field=name)
 
+    @property
+    def position(self) -> int:
+        """Bits written so far."""
+        return 8 * len(self._done) + self._count
+
     def octets_written(self) -> bytes:
         """Everything written; must be byte-aligned."""
         if self._count:

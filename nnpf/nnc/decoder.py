@@ -303,6 +303,7 @@ def _decode_unit(job: _Job) -> tuple[dict[str, Tensor], list[CodedTensor], dict[
     if job.header.nnr_compressed_data_unit_payload_type == PayloadType.NNR_PT_RAW_FLOAT:
         return _raw_floats(job)
     from nnpf.nnc import level_decoding as coder
+    from nnpf.nnc.contexts import signalled_contexts
 
     h = job.header
     payload = job.unit.payload
@@ -352,8 +353,15 @@ def _decode_unit(job: _Job) -> tuple[dict[str, Tensor], list[CodedTensor], dict[
             history if history is not None else np.zeros(1, dtype=np.uint8),
             len(m.codebook.values) if m.codebook else 0,
             m.codebook.zero if m.codebook else 0,
-            job.edition.remainder_sets,
+            signalled_contexts(
+                h.cabac_unary_length_minus1 + 1,
+                dependent,
+                temporal,
+                m.codebook if job.profile == 1 else None,
+                job.edition.remainder_sets,
+            ),
             job.edition.restart_always,
+            np.empty((0, 3), dtype=np.int64),
             *coder.work_space(h.cabac_unary_length_minus1 + 1, m.height),
             report,
         )

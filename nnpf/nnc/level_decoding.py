@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnpf.nnc.compiled import Number, compiled, inlined
+from nnpf.nnc.contexts import context_count
 from nnpf.nnc.tables import (
-    CONTEXTS_BEYOND_GREATER,
     ESTIMATOR_STEP,
     FAST_SHIFT,
     GREATER,
@@ -66,7 +66,7 @@ def start(codeword: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 def work_space(flags: int, height: int) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint8]]:
     """Contexts (fast state, slow state and their shifts), their parameter sets, and the rows that are skipped."""
-    count = GREATER + 4 * flags + CONTEXTS_BEYOND_GREATER
+    count = context_count(flags)
     return np.empty((count, 4), np.int64), np.empty(count, np.uint8), np.empty(height, np.uint8)
 
 
@@ -194,8 +194,9 @@ def decode_levels(
     history: NDArray[np.uint8],
     codebook_size: int,
     codebook_zero: int,
-    remainder_sets: int,
+    signalled: NDArray[np.uint8],
     restart_always: bool,
+    points: NDArray[np.int64],
     contexts: Contexts,
     sets: NDArray[np.uint8],
     skip: NDArray[np.uint8],
@@ -205,7 +206,9 @@ def decode_levels(
 
     data: the codeword and PADDING zero bytes. edge: of the scan's blocks, 0 for raster. flags: greater-than flags.
     reference: integers of the update before (int16, clipped to REFERENCE_LIMIT). history: 1 where an earlier update
-    was not zero. contexts, sets, skip: see `work_space`. report: int64[3], see ROW_SKIP_ENABLED.
+    was not zero. signalled: see `contexts.signalled_contexts`. points: int64[rows of blocks, 3], for each the window,
+    the quantiser's state and the bits read where it starts (for as many as it has rows). contexts, sets, skip: see
+    `work_space`. report: int64[3], see ROW_SKIP_ENABLED.
     Returns DONE or what went wrong.
     """
     window, extent, spare, place = registers[0], registers[1], registers[2], registers[3]
@@ -239,38 +242,19 @@ def decode_levels(
                     return OVERRUN
 
     limited = edition2 and codebook_size > 0
-    largest = max(codebook_zero, codebook_size - 1 - codebook_zero)
-    if not (edition2 and codebook_size == 1):
-        for c in range(remainder + remainder_sets):
-            used: Number = True
-            if c < SIG_TEMPORAL:
-                used = dependent or c < 3
-            elif c < SIG_HISTORY:
-                used = has_reference and (dependent or c < SIG_TEMPORAL + 2)
-            elif c < SIGN:
-                used = use_history and (dependent or c < SIG_HISTORY + 1)
-            elif c < GREATER:
-                used = (has_reference or c < SIGN + 3) and not (
-                    limited and (codebook_zero == 0 or codebook_zero == codebook_size - 1)
-                )
-            elif c < GREATER + 2 * flags:
-                used = not limited or c - GREATER < 2 * largest
-            elif c < remainder:
-                used = has_reference and (not limited or c - GREATER - 2 * flags < 2 * (largest - 1))
-            else:
-                used = not limited or flags - 1 + (np.int64(1) << (c - remainder + 1)) - 1 < largest
-            if used:
-                one, window, extent, spare, place = _bin(
-                    data, contexts, remainder + SET_INDEX, window, extent, spare, place
-                )
-                k: Number = np.int64(0)
-                if one:
-                    for _ in range(3):
-                        one, window, extent, spare, place = _bypass(data, window, extent, spare, place)
-                        k = 2 * k + one
-                    k += 1
-                sets[c] = k
-                _set_context(contexts, c, k)
+    for c in range(signalled.shape[0]):
+        if signalled[c] and (use_history or not SIG_HISTORY <= c < SIGN):
+            one, window, extent, spare, place = _bin(
+                data, contexts, remainder + SET_INDEX, window, extent, spare, place
+            )
+            k: Number = np.int64(0)
+            if one:
+                for _ in range(3):
+                    one, window, extent, spare, place = _bypass(data, window, extent, spare, place)
+                    k = 2 * k + one
+                k += 1
+            sets[c] = k
+            _set_context(contexts, c, k)
 
     # The levels. A codebook of one entry leaves nothing to code.
     if edition2 and codebook_size == 1:
@@ -285,6 +269,8 @@ def decode_levels(
     previous: Number = np.int64(0)  # 0, 1, 2 where the level before was zero, negative, positive
     t: Number = np.int64(0)
     largest_level: Number = np.int64(0)
+    if in_blocks and points.shape[0] > 0:
+        points[0, 0], points[0, 1], points[0, 2] = (window >> spare) & 255, step, 8 * place - spare
     for top in range(0, height, block_height):
         bottom = min(top + block_height, height)
         for left in range(0, width, block_width):
@@ -376,6 +362,9 @@ def decode_levels(
                 _set_context(contexts, c, sets[c])
             previous = np.int64(0)
             extent = np.int64(256)
+            row = bottom // block_height
+            if row < points.shape[0]:
+                points[row, 0], points[row, 1], points[row, 2] = (window >> spare) & 255, step, 8 * place - spare
     report[LARGEST] = largest_level
     registers[0], registers[1], registers[2], registers[3] = window, extent, spare, place
     return DONE

@@ -57,3 +57,18 @@ CONTEXTS_BEYOND_GREATER: Final = 37
 
 # References beyond this magnitude choose the same contexts: the flags compare with at most 255.
 REFERENCE_LIMIT: Final = 256
+
+
+def _bin_cost() -> NDArray[np.int64]:
+    """Cost of a bin in 2^-15 bit; index 1024 * bin + 512 + (combined state >> 3)."""
+    index = np.arange(1024)
+    distance = np.minimum(np.abs(index - 512), 511) + 0.5
+    unlikely = 1.0 + 0.012231413027220393 * distance
+    likely = -np.log2(1.0 - 2.0**-unlikely)
+    one_is_likely = index >= 512
+    cost = np.array([np.where(one_is_likely, unlikely, likely), np.where(one_is_likely, likely, unlikely)])
+    return np.round(32768.0 * cost).astype(np.int64).reshape(-1)
+
+
+BIN_COST: Final[NDArray[np.int64]] = _bin_cost()
+COST_UNIT: Final = 32768  # of one bit

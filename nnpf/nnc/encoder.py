@@ -1,0 +1,469 @@
+"""Tensors to payloads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnpf.nnc.codeword import Matrix, Tools, encode_matrices, entry_points
+from nnpf.nnc.decoder import Reference, Tensor, default_threads
+from nnpf.nnc.errors import NncError
+from nnpf.nnc.quantization import coded_range, quantization_parameter, quantized_levels
+from nnpf.nnc.settings import Block, Settings
+from nnpf.nnc.syntax import (
+    Codebook,
+    CompressedDataUnit,
+    ModelParameterSet,
+    PayloadType,
+    StreamParameters,
+    Topology,
+    UnitType,
+)
+from nnpf.nnc.tables import REFERENCE_LIMIT
+from nnpf.nnc.units import Header, Start, Unit, write_unit
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Coded:
+    """A tensor, quantised."""
+
+    name: str
+    shape: tuple[int, ...]
+    levels: NDArray[np.int32]
+    qp: int | None  # None: integers
+    dependent: bool
+    codebook: Codebook | None = None
+    raw: NDArray[np.float32] | None = None
+
+    @property
+    def height(self) -> int:
+        return self.shape[0]
+
+    @property
+    def width(self) -> int:
+        return math.prod(self.shape[1:])
+
+
+def as_coded(name: str, value: Array) -> Tensor:
+    """What a tensor is coded as: float32 or int32; a scalar as one element. NncError where that would lose it."""
+    array = np.asarray(value)
+    if array.dtype.kind == "f" and array.dtype.itemsize <= 8:
+        if not np.isfinite(array).all():
+            raise NncError(f"{name!r} has values that are not finite")
+        with np.errstate(over="ignore"):
+            floats = np.ascontiguousarray(array, dtype=np.float32)
+        if not np.isfinite(floats).all():
+            raise NncError(f"{name!r} has values beyond single precision")
+        coded: Tensor = floats
+    elif array.dtype.kind in "iub":
+        if array.size and not (int(array.min()) >= -(2**31) and int(array.max()) < 2**31):
+            raise NncError(f"{name!r} has integers beyond 32 bits")
+        coded = np.ascontiguousarray(array, dtype=np.int32)
+    else:
+        raise NncError(f"{name!r} has elements of type {array.dtype}")
+    if not coded.size:
+        raise NncError(f"{name!r} is empty, shape {array.shape}")
+    if "\0" in name:
+        raise NncError(f"{name!r} has a zero byte in its name")
+    return coded.reshape((1,)) if coded.ndim == 0 else coded
+
+
+class Encoder:
+    """Codes a model, then updates of it, and keeps what updates refer to (as `nnpf.nnc.Decoder` does).
+
+    Example:
+        >>> encoder = Encoder(Settings(qp=-32))
+        >>> base = encoder.encode(weights)
+        >>> update = encoder.encode_update(differences)
+    """
+
+    def __init__(self, settings: Settings | None = None, *, blocks: Sequence[Block] = ()) -> None:
+        self.settings = settings or Settings()
+        self.blocks = tuple(blocks)
+        self._references: dict[str, Reference] = {}
+        self._ids: dict[str, int] = {}
+
+    def copy(self) -> Encoder:
+        """An encoder in the same state."""
+        other = Encoder(self.settings, blocks=self.blocks)
+        other._references = dict(self._references)
+        other._ids = dict(self._ids)
+        return other
+
+    def encode(
+        self, tensors: Mapping[str, Array], *, topology: Topology | None = None, base_model_id: str | None = None
+    ) -> bytes:
+        """The payload of a whole model; updates that follow refer to it. NncError where a tensor cannot be coded."""
+        self._references.clear()
+        self._ids.clear()
+        return self._encode(tensors, topology, base_model_id, update=False, depth=1)
+
+    def encode_update(
+        self, tensors: Mapping[str, Array], *, topology: Topology | None = None, base_model_id: str | None = None
+    ) -> bytes:
+        """The payload of differences to the model. Tensors without a difference are not sent."""
+        return self._encode(tensors, topology, base_model_id, update=True, depth=1)
+
+    def _encode(
+        self,
+        tensors: Mapping[str, Array],
+        topology: Topology | None,
+        base_model_id: str | None,
+        *,
+        update: bool,
+        depth: int,
+        keep: bool = True,
+    ) -> bytes:
+        settings = self.settings
+        settings.check()
+        if not tensors:
+            raise NncError("no tensors")
+        # Differences of lossless coding would have to be exact, which sums of floats are not.
+        if settings.lossless and update:
+            raise NncError("an update cannot be coded without loss: send the tensors themselves")
+        inputs = {name: as_coded(name, value) for name, value in tensors.items()}
+        # The two factors of a weight count as one parameter.
+        second = {block.h for block in self.blocks if block.h}
+        numbers = {name: index for index, name in enumerate(n for n in inputs if n not in second)}
+        ids = {name: self._ids.get(name, numbers.get(name, 0)) for name in inputs}
+        blocks = {b.weights[0]: b for b in self.blocks}
+        if settings.fold_batch_norm:
+            for key, block in list(blocks.items()):
+                blocks[key] = fold_batch_norm(inputs, block, ids)
+        parameters = _parameters(inputs, blocks.values(), settings)
+        groups = _groups(inputs, blocks)
+        work = [_Work(names, block, inputs, ids, parameters, settings) for names, block in groups]
+        mps = ModelParameterSet(mps_qp_density=settings.qp_density, mps_parent_signalling_enabled_flag=int(update))
+        if base_model_id is not None:
+            mps.base_model_id_present_flag, mps.base_model_id = 1, base_model_id
+        p = StreamParameters(general_profile_idc=1, parent_signalling=update)
+        parts = [
+            _unit(UnitType.NNR_STR, Start(1), p),
+            _unit(UnitType.NNR_MPS, mps, p),
+            _unit(UnitType.NNR_TPL, topology or Topology(), p),
+        ]
+        results = _map(lambda w: _code(w, self._references, update, depth, p), work, settings.threads)
+        for units, references in results:
+            parts += units
+            if keep:
+                self._references.update(references)
+        self._ids.update(ids)
+        return b"".join(parts)
+
+
+def encode(
+    tensors: Mapping[str, Array],
+    settings: Settings | None = None,
+    *,
+    blocks: Sequence[Block] = (),
+    topology: Topology | None = None,
+) -> bytes:
+    """The payload of a model to which no updates will refer by node ids.
+
+    Args:
+        tensors: float (coded as float32) or integer (as int32) arrays by name; a scalar becomes one element.
+        blocks: tensors that share a unit.
+        topology: for example from `nnpf.nnc.model`. Default: an empty one.
+
+    Raises: NncError where a tensor cannot be coded; it names the tensor.
+    """
+    return Encoder(settings, blocks=blocks)._encode(tensors, topology, None, update=False, depth=0, keep=False)
+
+
+def _unit(kind: UnitType, header: Header, p: StreamParameters, payload: bytes = b"") -> bytes:
+    return write_unit(Unit(kind, header=header, payload=payload), p)
+
+
+# --- what is coded together, and with which step ----------------------------------------------------------------------
+
+
+def fold_batch_norm(inputs: dict[str, Tensor], block: Block, ids: dict[str, int]) -> Block:
+    """Turn batch normalisation into local scaling and bias, in place. Returns the block without it.
+
+    eps is 1e-5, PyTorch's default. New tensors are named as NNCodec does: WEIGHT_scaling and WEIGHT.bias.
+    """
+    if not block.norm:
+        return block
+    beta, gamma, mean, var = (inputs.pop(n).astype(np.float32) for n in block.norm)
+    scaling = block.local_scaling or f"{block.weight}_scaling"
+    bias = block.bias or f"{block.weight}.bias"
+    ids.setdefault(scaling, ids[block.norm[1]])
+    ids.setdefault(bias, ids[block.norm[0]])
+    g = gamma / np.sqrt(var + 1e-5)
+    inputs[scaling] = (inputs.get(scaling, np.ones_like(g)) * g).astype(np.float32)
+    inputs[bias] = ((inputs.get(bias, np.zeros_like(g)) - mean) * g + beta).astype(np.float32)
+    return replace(block, local_scaling=scaling, bias=bias, bn_beta=None, bn_gamma=None, bn_mean=None, bn_var=None)
+
+
+def _is_weight(name: str, value: Tensor, blocks: Iterable[Block]) -> bool:
+    for block in blocks:
+        if name in block.weights:
+            return True
+        if name in block.named:
+            return False
+    return value.ndim > 1
+
+
+def _parameters(inputs: Mapping[str, Tensor], blocks: Iterable[Block], settings: Settings) -> dict[str, int]:
+    """The quantisation parameter of every float tensor."""
+    blocks = list(blocks)
+    density = settings.qp_density
+    weights = {name for name, value in inputs.items() if _is_weight(name, value, blocks)}
+    chosen: dict[str, int] = {}
+    for name, value in inputs.items():
+        if value.dtype != np.float32:
+            continue
+        if settings.bit_depth is not None:
+            bits = settings.bit_depth if settings.bit_depth > 7 or name in weights else 8
+            chosen[name] = _bit_depth_parameter(value, bits, density)
+        else:
+            other = settings.qp if settings.nonweight_qp is None else settings.nonweight_qp
+            chosen[name] = settings.tensor_qp.get(name, settings.qp if name in weights else other)
+    if settings.scale_by_size:
+        _scale_by_size(chosen, inputs, weights)
+    low, high = coded_range(density)
+    for name, qp in chosen.items():
+        if not low <= qp <= high:
+            raise NncError(f"{name!r}: quantisation parameter {qp} is outside {low}..{high}", field="qp")
+    return chosen
+
+
+def _bit_depth_parameter(value: Tensor, bits: int, density: int) -> int:
+    """The step at which the 99.95th percentile of the magnitudes is the largest integer."""
+    if not value.any():
+        return 0
+    largest_integer = 2**bits - 1 if (value >= 0).all() else 2 ** (bits - 1) - 1
+    step = float(np.percentile(abs(value), 99.95)) / largest_integer
+    if step == 0:
+        step = float(abs(value).max()) / largest_integer
+    low, high = coded_range(density)
+    return int(np.round(min(max(quantization_parameter(step, density), low), high)))
+
+
+def _scale_by_size(chosen: dict[str, int], inputs: Mapping[str, Tensor], weights: set[str]) -> None:
+    # Integer tensors count in the sizes and deviations, as they do in NNCodec.
+    names = [name for name in inputs if name in weights]
+    total = sum(inputs[name].size for name in names)
+    deviations = {name: float(np.std(inputs[name])) for name in names}
+    widest = max(deviations.values(), default=0.0) or 1.0
+    for name in filter(chosen.__contains__, names):
+        share = inputs[name].size / total + 0.1 * (1 - deviations[name] / widest)
+        chosen[name] = round(chosen[name] * (1 - (0.15 if share > 0.5 else share)))
+
+
+def _groups(inputs: Mapping[str, Tensor], blocks: Mapping[str, Block]) -> list[tuple[tuple[str, ...], Block | None]]:
+    """What goes into units, in the order of the tensors; a block stands where its weight does."""
+    inside = {name for block in blocks.values() for name in block.named}
+    for name in inside:
+        if name not in inputs:
+            raise NncError(f"{name!r} of a block is not among the tensors")
+    out: list[tuple[tuple[str, ...], Block | None]] = []
+    for name in inputs:
+        if name in blocks:
+            out.append((blocks[name].coded, blocks[name]))
+        elif name not in inside:
+            out.append(((name,), None))
+    return out
+
+
+# --- one unit ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Tensors of one unit, or of the units that a block falls apart into."""
+
+    names: tuple[str, ...]  # in the order of the codeword
+    block: Block | None
+    inputs: Mapping[str, Tensor]
+    ids: Mapping[str, int]
+    parameters: Mapping[str, int]
+    settings: Settings
+
+
+def _map(function: Any, work: Sequence[_Work], threads: int | None) -> list[tuple[list[bytes], dict[str, Reference]]]:
+    count = default_threads() if threads is None else threads
+    if count < 2 or len(work) < 2:
+        return [function(w) for w in work]
+    from concurrent.futures import ThreadPoolExecutor
+
+    sizes = [sum(w.inputs[name].size for name in w.names) for w in work]
+    order = sorted(range(len(work)), key=lambda j: -sizes[j])
+    with ThreadPoolExecutor(count) as pool:
+        futures = {j: pool.submit(function, work[j]) for j in order}
+        return [futures[j].result() for j in range(len(work))]
+
+
+def _code(
+    work: _Work, references: Mapping[str, Reference], update: bool, depth: int, p: StreamParameters
+) -> tuple[list[bytes], dict[str, Reference]]:
+    """The units of one piece of work, and what later updates refer to."""
+    coded = [_quantized(name, work) for name in work.names]
+    if update and not any(c.levels.any() for c in coded):
+        return [], {}
+    if work.block is None or not _block_possible(work.block, coded):
+        units, kept = [], {}
+        types = work.block.types if work.block else 0
+        for c in coded:
+            if update and not c.levels.any():
+                continue
+            unit, reference = _data_unit([c], None, types, work, references, update, depth, p)
+            units.append(unit)
+            kept.update(reference)
+        return units, kept
+    unit, kept = _data_unit(coded, work.block, work.block.types, work, references, update, depth, p)
+    return [unit], kept
+
+
+def _block_possible(block: Block, coded: Sequence[_Coded]) -> bool:
+    """A block needs one kind of quantiser for all, floats, and codebooks only for weights (for both factors or none)."""
+    if len({c.dependent for c in coded}) > 1 or any(c.qp is None or c.raw is not None for c in coded):
+        return False
+    with_codebook = {c.name for c in coded if c.codebook}
+    return with_codebook in (set(), set(block.weights)) and len(coded) > 1
+
+
+def _quantized(name: str, work: _Work) -> _Coded:
+    settings = work.settings
+    value = work.inputs[name]
+    if value.dtype == np.int32:
+        return _Coded(name, value.shape, value.astype(np.int32, copy=False).reshape(-1), None, False)
+    floats = value.astype(np.float32, copy=False)
+    if settings.lossless:
+        return _Coded(name, value.shape, np.zeros(0, dtype=np.int32), None, False, raw=floats)
+    height, width = value.shape[0], math.prod(value.shape[1:])
+    qp = work.parameters[name]
+    if settings.codebook != "off":
+        from nnpf.nnc.codebooks import with_codebook
+
+        found = with_codebook(floats.reshape(-1), height, width, qp, settings)
+        if found is not None:
+            return _Coded(name, value.shape, found.indices, found.qp, False, found.codebook)
+    try:
+        levels, qp = quantized_levels(
+            floats.reshape(-1), height, width, qp, settings.qp_density, settings.scan_order, settings.dependent
+        )
+    except NncError as error:
+        raise NncError(f"{name!r}: {error.problem}", field=error.field) from None
+    if settings.bit_depth is not None:
+        bits = (
+            settings.bit_depth if settings.bit_depth > 7 or _is_weight(name, value, filter(None, [work.block])) else 8
+        )
+        unsigned = bool((floats >= 0).all())
+        low, high = (0, 2**bits - 1) if unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        levels = np.clip(levels, low, high)
+    return _Coded(name, value.shape, levels, qp, settings.dependent)
+
+
+def row_skip_works(height: int, width: int, scan_order: int, dependent: bool) -> bool:
+    """Whether skipping a row leaves the dependent quantiser where the trellis had it.
+
+    In blocks the decoder moves the state on by the whole row for each block that the row crosses; along zeros the
+    state has a period of four.
+    """
+    return not (scan_order and dependent and height > 1 and width > 1) or width % 4 == 0
+
+
+def _data_unit(
+    coded: Sequence[_Coded],
+    block: Block | None,
+    types: int,
+    work: _Work,
+    references: Mapping[str, Reference],
+    update: bool,
+    depth: int,
+    p: StreamParameters,
+) -> tuple[bytes, dict[str, Reference]]:
+    settings = work.settings
+    first = coded[0]
+    header = CompressedDataUnit(
+        parent_node_id_present_flag=int(update),
+        compressed_parameter_types=types,
+        cabac_unary_length_minus1=settings.unary_length - 1,
+        tensor_dimensions=first.shape,
+        topology_elem_ids=(first.name,),
+        dq_flag=int(first.dependent),
+        codebook=first.codebook,
+    )
+    main = first.name
+    if block is not None:
+        weights = [c for c in coded if c.name in block.weights]
+        main = weights[0].name
+        header.nnr_compressed_data_unit_payload_type = PayloadType.NNR_PT_BLOCK
+        header.nnr_multiple_topology_elements_present_flag = 1
+        header.topology_elem_ids = block.named
+        header.tensor_dimensions = weights[0].shape
+        header.codebook = weights[0].codebook
+        if block.g:
+            g, h = weights
+            shape = block.shape or (g.shape[0], h.width)
+            if g.shape[1:] != (h.height,) or math.prod(shape) != g.shape[0] * h.width or len(g.shape) != 2:
+                raise NncError(f"{g.name!r} {g.shape} and {h.name!r} {h.shape} do not make a weight of shape {shape}")
+            header.tensor_dimensions = shape
+            header.g_number_of_rows, header.decomposition_rank = g.shape
+            header.codebook_dc = h.codebook
+    elif first.raw is not None:
+        header.nnr_compressed_data_unit_payload_type = PayloadType.NNR_PT_RAW_FLOAT
+    elif first.qp is None:
+        header.nnr_compressed_data_unit_payload_type = PayloadType.NNR_PT_INT
+    header.codebook_present_flag = int(header.codebook is not None)
+    header.parameter_id = work.ids[main]
+    before = references.get(main)
+    header.put_node_depth = before.put_node_depth + 1 if update and before is not None else depth
+    temporal = update and settings.temporal and all(c.name in references for c in coded)
+    header.temporal_context_modeling_flag = int(temporal)
+    if len(header.tensor_dimensions) > 1:
+        header.scan_order = settings.scan_order if any(c.height > 1 and c.width > 1 for c in coded) else 0
+    if first.raw is not None:
+        return _unit(UnitType.NNR_NDU, header, p, first.raw.astype("<f4").tobytes()), {}
+
+    matrices = []
+    for c in coded:
+        reference = references.get(c.name)
+        if reference is not None and update and reference.levels.size != c.levels.size:
+            raise NncError(f"{c.name!r} has {c.levels.size} elements, the tensor it updates {reference.levels.size}")
+        matrices.append(
+            Matrix(
+                levels=c.levels,
+                height=c.height,
+                width=c.width,
+                code=None if c.qp is None else (c.qp, 6 + settings.qp_density),
+                limited=c.codebook,
+                reference=reference.levels if temporal and reference is not None else None,
+                history=reference.history if update and settings.history and reference is not None else None,
+            )
+        )
+    skippable = all(row_skip_works(m.height, m.width, header.scan_order, first.dependent) for m in matrices)
+    tools = Tools(
+        flags=settings.unary_length,
+        scan_order=header.scan_order,
+        dependent=first.dependent,
+        search=settings.search,
+        row_skip=settings.row_skip if skippable else False,
+        update=update,
+    )
+    payload = encode_matrices(matrices, tools)
+    if header.scan_order:
+        header.cabac_entry_points = entry_points(payload, matrices, tools)
+    kept = {c.name: _reference(c, references.get(c.name), header, payload, update) for c in coded}
+    return _unit(UnitType.NNR_NDU, header, p, payload), kept
+
+
+def _reference(
+    c: _Coded, before: Reference | None, header: CompressedDataUnit, payload: bytes, update: bool
+) -> Reference:
+    """The same as the decoder keeps."""
+    levels = np.empty(c.levels.size, dtype=np.int16)
+    np.clip(c.levels, -REFERENCE_LIMIT, REFERENCE_LIMIT, out=levels, casting="unsafe")
+    history = before.history if before is not None else None
+    if update:
+        changed = (levels != 0).view(np.uint8)
+        history = changed if history is None else changed | history
+    return Reference(levels, history, header.device_id, header.parameter_id, header.put_node_depth, (payload,))
