@@ -49,13 +49,11 @@ def _bytes(samples: npt.NDArray[np.float32]) -> Rgb:
 
 
 def difference(a: Frame, b: Frame, gain: int) -> Rgb:
-    """`a - b` of luma, amplified, on middle grey. Both of the same size and bit depth."""
-    if a.format.bit_depth_luma != b.format.bit_depth_luma or a.planes[0].shape != b.planes[0].shape:
+    """`a - b` as RGB, amplified, on middle grey. Both of the same size."""
+    if a.planes[0].shape != b.planes[0].shape:
         raise NnpfError(f"pictures of {a.format} and {b.format} have no difference")
-    scale = 1 << (a.format.bit_depth_luma - 8)
-    delta = (a.planes[0].astype(np.float32) - b.planes[0].astype(np.float32)) * (gain / scale)
-    grey = np.clip(np.rint(delta + 128), 0, 255).astype(np.uint8)
-    return np.stack([grey] * 3, axis=-1)
+    grey: Rgb = np.clip((to_rgb(a).astype(np.int32) - to_rgb(b)) * gain + 128, 0, 255).astype(np.uint8)
+    return grey
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,314 @@
+"""Decode a stream and filter its pictures as its NNPFC and NNPFA messages say.
+
+The output is Y4M or raw planar YUV (by the name's end; a pipe gets Y4M), in output order, at the bit depth that the
+messages give, cropped. Pictures without a filter in force are written as decoded. Filters that are named by a URI are
+looked for in one folder, that of the stream unless --model-root says another; nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from nnpf_tools.files import PIPE, OutputError, UsageError, add_common, check_output, open_input, open_output, progress
+from nnpf_tools.streams import nal_units
+
+if TYPE_CHECKING:
+    from nnpf.frames import Format, Frame
+    from nnpf.metrics import Difference
+    from nnpf.runner import ApplyOptions, Shown
+
+EPILOG = """examples:
+  nnpf apply in.266 -o filtered.y4m
+  nnpf apply in.266 --original source.y4m                PSNR before and after, no output file
+  nnpf apply in.266 --yuv decoded.yuv -o filtered.yuv    filter what another decoder decoded
+  nnpf apply in.266 -o - | ffplay -
+  nnpf apply in.266 --model-root models --model-map https://example.com/f.onnx=models/f.onnx --md5
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("stream", help="byte stream (Annex B), or - for standard input")
+    parser.add_argument("-o", "--output", metavar="OUT", help="file to write (.y4m, .yuv), or - for standard output")
+    parser.add_argument(
+        "--yuv", metavar="DECODED", help="decoded pictures (.yuv, .y4m), instead of decoding the stream"
+    )
+    parser.add_argument("--original", metavar="FILE", help="print PSNR against it: .yuv, .y4m, or any video file")
+    parser.add_argument("--original-depth", type=int, metavar="BITS", help="bit depth of a raw .yuv original")
+    parser.add_argument("--model-root", metavar="DIR", help="folder of the models (default: that of the stream)")
+    parser.add_argument(
+        "--model-map", metavar="URI=FILE", action="append", default=[], help="the file to take for a URI"
+    )
+    parser.add_argument("--engine", choices=("auto", "openvino", "torch", "onnxruntime"), default="auto")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, or a device of OpenVINO")
+    parser.add_argument("--threads", type=int, default=0, help="of the CPU (default: all cores)")
+    parser.add_argument("--patch", metavar="WxH", default="auto", help="patch size where the message leaves it free")
+    parser.add_argument("--fps", metavar="RATE", help="pictures per second for the Y4M header, as in 25 or 30000/1001")
+    parser.add_argument("--md5", action="store_true", help="MD5 of each output picture and of the whole output")
+    parser.add_argument("--report", metavar="FILE", help="write what was done to each picture (JSON)")
+    parser.add_argument(
+        "--skip-failures", action="store_true", help="show pictures as decoded where a filter cannot be had or run"
+    )
+    add_common(parser, output=True, json=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    _check_usage(args)
+    from nnpf import runner
+
+    options = _options(args)
+    results = _Results(args)
+    started = time.perf_counter()
+    with ExitStack() as stack:
+        file = stack.enter_context(open_input(args.stream))
+        codec, units = nal_units(args, file)
+        decoded = _decoded(args)
+        shown = stack.enter_context(runner.apply(units, codec, options, decoded=decoded))
+        bar = stack.enter_context(progress(args, None, "pictures"))
+        sink = _Sink(args, stack)
+        for picture in shown:
+            sink.write(picture.frame)
+            results.take(picture)
+            bar.advance()
+    results.finish(time.perf_counter() - started)
+    if args.report:
+        with open_output(args.report, force=args.force, inputs=(args.stream,)) as out:
+            out.write((json.dumps(results.document(), indent=1) + "\n").encode())
+    results.show()
+    return 0
+
+
+def _check_usage(args: argparse.Namespace) -> None:
+    if args.output is None and not (args.md5 or args.original or args.report):
+        raise UsageError("give an output: -o OUT, or -o - for standard output (or --md5, --original, --report)")
+    if args.yuv == PIPE and args.stream == PIPE:
+        raise UsageError("stream and decoded pictures cannot both come from standard input")
+    if args.output == PIPE and args.json:
+        raise UsageError("the pictures and --json cannot both go to standard output; use --report FILE")
+    for path in (args.output, args.report):
+        if path is not None:
+            check_output(path, force=args.force, inputs=(args.stream, args.yuv or PIPE, args.original or PIPE))
+    if args.output not in (None, PIPE) and Path(args.output).is_file() is False and Path(args.output).is_dir():
+        raise OutputError(args.output, "is a folder")
+
+
+def _options(args: argparse.Namespace) -> ApplyOptions:
+    from nnpf.runner import ApplyOptions
+    from nnpf.sources import ModelSources
+
+    root = args.model_root or (Path() if args.stream == PIPE else Path(args.stream).parent)
+    by_uri = {}
+    for entry in args.model_map:
+        uri, equals, path = entry.rpartition("=")
+        if not equals:
+            raise UsageError(f"--model-map {entry}: give URI=FILE")
+        by_uri[uri] = Path(path)
+    patch = None
+    if args.patch != "auto":
+        width, x, height = args.patch.partition("x")
+        if not (x and width.isdigit() and height.isdigit()):
+            raise UsageError(f"--patch {args.patch}: give WxH, as in 128x128, or auto")
+        patch = int(width), int(height)
+    return ApplyOptions(
+        sources=ModelSources(Path(root), by_uri),
+        engine=args.engine,
+        device=args.device,
+        threads=args.threads,
+        patch=patch,
+        skip_failures=args.skip_failures,
+    )
+
+
+def _decoded(args: argparse.Namespace) -> Callable[[Format], Frame | None] | None:
+    """Where decoded pictures come from, if not from a decoder."""
+    if args.yuv is None:
+        return None
+    from nnpf.frames import read_yuv
+    from nnpf.video import read_video
+
+    frames: Iterator[Frame] | None = None
+
+    def take(form: Format) -> Frame | None:
+        nonlocal frames
+        if frames is None:
+            frames = read_yuv(sys.stdin.buffer, form) if args.yuv == PIPE else read_video(args.yuv, form)
+        return next(frames, None)
+
+    return take
+
+
+class _Sink:
+    """The output file, in the format that its name asks for."""
+
+    def __init__(self, args: argparse.Namespace, stack: ExitStack) -> None:
+        self._file: BinaryIO | None = None
+        self._y4m = args.output is not None and (args.output == PIPE or args.output.endswith(".y4m"))
+        self._rate = _rate(args.fps)
+        self._format: Format | None = None
+        if args.output is not None:
+            self._file = stack.enter_context(open_output(args.output, force=args.force, inputs=(args.stream,)))
+
+    def write(self, frame: Frame) -> None:
+        if self._file is None:
+            return
+        from nnpf.errors import NnpfError
+        from nnpf.frames import Y4mHeader, write_frame, write_y4m_frame
+
+        if not self._y4m:
+            write_frame(self._file, frame)
+            return
+        if self._format is None:
+            self._format = frame.format
+            self._file.write(Y4mHeader(frame.format, self._rate).to_bytes())
+        elif frame.format != self._format:
+            raise NnpfError(f"pictures change from {self._format} to {frame.format}, which Y4M cannot say; write .yuv")
+        write_y4m_frame(self._file, frame)
+
+
+def _rate(text: str | None) -> Fraction | None:
+    try:
+        return Fraction(text) if text else None
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(f"--fps {text}: give pictures per second, as in 25 or 30000/1001") from None
+
+
+class _Results:
+    """What was done, picture by picture."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._args = args
+        self._pictures: list[dict[str, Any]] = []
+        self._pairs: list[tuple[Difference, Difference]] = []
+        self._whole = hashlib.md5(usedforsecurity=False)
+        self._original: Iterator[Frame] | None = None
+        self._seconds = 0.0
+        self._filters: Counter[str] = Counter()
+        self._reasons: dict[str, list[int]] = {}
+
+    def take(self, shown: Shown) -> None:
+        record = shown.record
+        entry: dict[str, Any] = asdict(record)
+        if self._args.md5:
+            digest = hashlib.md5(usedforsecurity=False)
+            for plane in shown.frame.file_planes():
+                digest.update(plane.data)
+                self._whole.update(plane.data)
+            entry["md5"] = digest.hexdigest()
+        if self._args.original:
+            entry |= self._compared(shown)
+        self._filters[_filter_names(record.applied) or "none"] += 1
+        for reason in record.reasons:
+            self._reasons.setdefault(reason, []).append(record.poc)
+        if self._args.report or self._args.json or self._args.md5 or self._args.original:
+            self._pictures.append(entry)
+
+    def _compared(self, shown: Shown) -> dict[str, Any]:
+        from nnpf.errors import NnpfError
+        from nnpf.metrics import compare
+        from nnpf.video import read_video
+
+        if self._original is None:
+            self._original = read_video(self._args.original, shown.decoded.format, self._args.original_depth)
+        original = next(self._original, None)
+        if original is None:
+            raise NnpfError(f"ends after {len(self._pictures)} pictures", subject=self._args.original)
+        before, after = compare(shown.decoded, original), compare(shown.frame, original)
+        self._pairs.append((before, after))
+        return {"psnr_decoded": before.psnr, "psnr_filtered": after.psnr}
+
+    def finish(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def document(self) -> dict[str, Any]:
+        summary: dict[str, Any] = {
+            "stream": None if self._args.stream == PIPE else self._args.stream,
+            "pictures": sum(self._filters.values()),
+            "filters": dict(self._filters),
+            "seconds": round(self._seconds, 3),
+            "environment": _environment(),
+        }
+        if self._args.md5:
+            summary["md5"] = self._whole.hexdigest()
+        if self._pairs:
+            from nnpf.metrics import average
+
+            before, after = (average(pair[i] for pair in self._pairs) for i in (0, 1))
+            summary["psnr_decoded"], summary["psnr_filtered"] = before.psnr, after.psnr
+        return {"summary": summary, "pictures": self._pictures}
+
+    def show(self) -> None:
+        args = self._args
+        where = sys.stderr if args.output == PIPE else sys.stdout
+        if args.json:
+            print(json.dumps(self.document()))
+            return
+        if self._pairs:
+            self._table(where)
+        elif args.md5:
+            for entry in self._pictures:
+                print(f"{entry['md5']}  picture {entry['output_index']} POC {entry['poc']}", file=where)
+        if args.md5:
+            print(f"{self._whole.hexdigest()}  all", file=where)
+        count = sum(self._filters.values())
+        if not args.quiet:
+            named = ", ".join(
+                f"{n} by {name}" if name != "none" else f"{n} as decoded" for name, n in self._filters.items()
+            )
+            speed = f"{count / self._seconds:.1f} pictures per second" if self._seconds else ""
+            print(f"{count} pictures: {named}; {speed}", file=sys.stderr)
+        for reason, pocs in self._reasons.items():
+            listed = ", ".join(map(str, pocs[:5])) + (" ..." if len(pocs) > 5 else "")
+            print(f"nnpf: note: POC {listed}: {reason}", file=sys.stderr)
+
+    def _table(self, where: Any) -> None:
+        from nnpf.metrics import average
+
+        names = ("Y", "Cb", "Cr")[: len(self._pairs[0][0].psnr)]
+        width = max([6, *(len(_filter_names(e["applied"]) or "-") for e in self._pictures)])
+        columns = "   ".join(f"{name + ' before':>9} {'after':>7} {'gain':>6}" for name in names)
+        print(f"{'picture':>7} {'POC':>5}  {'filter':<{width}}  {columns}   (PSNR in dB)", file=where)
+        for entry, (before, after) in zip(self._pictures, self._pairs, strict=True):
+            label = _filter_names(entry["applied"]) or "-"
+            print(
+                f"{entry['output_index']:>7} {entry['poc']:>5}  {label:<{width}}  {_gains(before.psnr, after.psnr)}",
+                file=where,
+            )
+        all_before, all_after = (average(pair[i] for pair in self._pairs) for i in (0, 1))
+        print(f"{'average':>7} {'':>5}  {'':<{width}}  {_gains(all_before.psnr, all_after.psnr)}", file=where)
+
+
+def _gains(before: tuple[float, ...], after: tuple[float, ...]) -> str:
+    return "   ".join(f"{b:>9.3f} {a:>7.3f} {a - b:>+6.3f}" for b, a in zip(before, after, strict=True))
+
+
+def _filter_names(applied: Any) -> str:
+    """`1 first.onnx` for what ran on a picture; records and their dictionaries alike."""
+    names = []
+    for item in applied:
+        fields = item if isinstance(item, dict) else asdict(item)
+        names.append(f"{fields['nnpfc_id']} {Path(fields['model']).name}")
+    return " + ".join(names)
+
+
+def _environment() -> dict[str, str]:
+    """What the result may depend on."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version(), "system": platform.platform(), "cpu": platform.processor()}
+    for package in ("nnpf", "numpy", "openvino", "torch", "onnxruntime", "av"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
