@@ -1,0 +1,310 @@
+"""From a stream to the pictures that a receiver shows."""
+
+import threading
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from nnpf.decoding import decode_file
+from nnpf.engines import select_engine
+from nnpf.errors import NnpfError
+from nnpf.frames import Format, Frame, read_frame
+from nnpf.model import load
+from nnpf.runner import ApplyOptions, Shown, apply, plan_patches
+from nnpf.sources import ModelSources
+from nnpf.tensors import PatchProcess
+from tests.nnpf.onnx_graphs import blur_filter, graph, identity_filter
+from tests.nnpf.streams import activation, characteristics, md5, nal_units, save, with_messages
+from vsei.annexb import NalUnit
+from vsei.nal import Codec
+from vsei.pictures import picture_units
+
+PICTURES = 65
+
+
+@pytest.fixture(scope="module")
+def decoded(samples: Path) -> list[Frame]:
+    return [item.frame for item in decode_file(samples / "bbb_q37.266")]
+
+
+def run(units: list[NalUnit], folder: Path | None = None, **options: Any) -> list[Shown]:
+    with apply(units, Codec.VVC, ApplyOptions(sources=ModelSources(folder), **options)) as pictures:
+        return list(pictures)
+
+
+def equal(one: Frame, other: Frame) -> bool:
+    return one.format == other.format and all(map(np.array_equal, one.planes, other.planes))
+
+
+def test_a_stream_without_filters_comes_out_as_decoded(samples: Path, decoded: list[Frame]) -> None:
+    shown = run(list(nal_units(samples / "bbb_q37.266")))
+    assert [s.record.output_index for s in shown] == list(range(PICTURES))
+    assert [s.record.poc for s in shown] == list(range(PICTURES))
+    assert all(equal(s.frame, frame) for s, frame in zip(shown, decoded, strict=True))
+    assert not any(s.record.applied or s.record.reasons for s in shown)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "torch", "onnxruntime"])
+def test_a_filter_that_changes_nothing_changes_nothing(
+    samples: Path, tmp_path: Path, decoded: list[Frame], engine: str
+) -> None:
+    save(tmp_path, identity_filter(7, 6, 1))
+    message = characteristics(overlap=1, auxiliary_inp_idc=1)
+    units = with_messages(samples / "bbb_q37.266", [("random_access", message), ("segments", activation())])
+    shown = run(units, tmp_path, engine=engine)
+    assert all(equal(s.frame, frame) for s, frame in zip(shown, decoded, strict=True))
+    applied = [s.record.applied[0] for s in shown]
+    assert {(a.engine, a.model, a.update) for a in applied} == {(engine, str(tmp_path / "filter.onnx"), False)}
+    qps = {u.picture.poc: u.picture.slice_qp_y for u in picture_units(units, Codec.VVC) if u.picture is not None}
+    assert len(set(qps.values())) > 3
+    assert [a.strength for a in applied] == [(qps[poc] + 12) / (63 + 12) for poc in range(PICTURES)]
+
+
+def test_only_pictures_with_an_active_filter_change(samples: Path, tmp_path: Path, decoded: list[Frame]) -> None:
+    save(tmp_path, identity_filter(6, 6, 0, offset=8 / 1023))
+    units = with_messages(
+        samples / "bbb_q37.266",
+        [
+            ("random_access", characteristics()),
+            ("poc:8", activation()),
+            ("poc:12", activation(cancel_flag=1)),
+            ("poc:20", activation(persistence_flag=0)),
+        ],
+    )
+    shown = run(units, tmp_path)
+    assert [s.record.poc for s in shown if s.record.applied] == [8, 9, 10, 11, 20]
+    for s, frame in zip(shown, decoded, strict=True):
+        expected = np.minimum(frame.planes[0] + 8, 1023) if s.record.applied else frame.planes[0]
+        assert np.array_equal(s.frame.planes[0], expected)
+        assert equal(s.decoded, frame)
+
+
+def test_two_filters_in_the_order_of_the_bitstream(samples: Path, tmp_path: Path, decoded: list[Frame]) -> None:
+    save(tmp_path, identity_filter(1, 1, 0, gain=0.5), "luma.onnx")
+    save(tmp_path, identity_filter(2, 2, 0, offset=-4 / 1023), "chroma.onnx")
+    units = with_messages(
+        samples / "bbb_q37.266",
+        [
+            ("random_access", characteristics(1, "luma.onnx", inp_order_idc=0, out_order_idc=0)),
+            ("random_access", characteristics(2, "chroma.onnx", inp_order_idc=1, out_order_idc=1)),
+            ("poc:3", activation(2, persistence_flag=0)),
+            ("poc:3", activation(1, persistence_flag=0)),
+        ],
+    )
+    third = run(units, tmp_path)[3]
+    assert [a.nnpfc_id for a in third.record.applied] == [1, 2]
+    luma, cb, _ = decoded[3].planes
+    assert np.array_equal(third.frame.planes[0], np.floor(luma / 2 + 0.5))
+    assert np.array_equal(third.frame.planes[1], cb - 4)
+
+
+def test_several_input_pictures(samples: Path, tmp_path: Path, decoded: list[Frame]) -> None:
+    # The mean of the current luma picture and the two before it; absent ones are copies of the one after them.
+    node = helper.make_node("ReduceMean", ["input", "axes"], ["output"], keepdims=1)
+    shape = ((1, 3, None, None), TensorProto.FLOAT)
+    save(tmp_path, graph([node], {"input": shape}, "output", {"axes": np.array([1], np.int64)}, output_rank=4))
+    message = characteristics(
+        num_input_pics_minus1=2, input_pic_filtering_flag=[1, 0, 0], inp_order_idc=0, out_order_idc=0
+    )
+    units = with_messages(samples / "bbb_q37.266", [("random_access", message), ("segments", activation())])
+    shown = run(units, tmp_path)
+    luma = [frame.planes[0].astype(int) for frame in decoded]
+    for at in (0, 1, 2, 40, 64):
+        total = luma[at] + luma[max(at - 1, 0)] + luma[max(at - 2, 0)]
+        assert np.abs(shown[at].frame.planes[0] - total / 3).max() <= 0.5 + 1e-3
+
+
+def test_a_filter_that_doubles_the_size(samples: Path, tmp_path: Path, decoded: list[Frame]) -> None:
+    nodes = [
+        helper.make_node(
+            "Resize",
+            ["input", "", "scales"],
+            ["output"],
+            mode="nearest",
+            nearest_mode="floor",
+            coordinate_transformation_mode="asymmetric",
+        )
+    ]
+    constants = {"scales": np.array([1, 1, 2, 2], np.float32)}
+    save(tmp_path, graph(nodes, {"input": ((1, 3, None, None), TensorProto.FLOAT)}, "output", constants, output_rank=4))
+    message = characteristics(
+        purpose=4,
+        pic_width_num_minus1=1,
+        pic_width_denom_minus1=0,
+        pic_height_num_minus1=1,
+        pic_height_denom_minus1=0,
+        inp_order_idc=2,
+        out_order_idc=2,
+    )
+    units = with_messages(
+        samples / "bbb_q37.266", [("random_access", message), ("poc:5", activation(persistence_flag=0))]
+    )
+    shown = run(units, tmp_path)
+    assert str(shown[5].frame.format) == "832x480 4:2:0 10 bit"
+    assert np.array_equal(shown[5].frame.planes[0], decoded[5].planes[0].repeat(2, 0).repeat(2, 1))
+    assert np.array_equal(shown[5].frame.planes[2], decoded[5].planes[2].repeat(2, 0).repeat(2, 1))
+
+
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+def test_the_peers_filter_gives_what_onnxruntime_gives_on_the_same_patches(
+    shared: Path, decoded: list[Frame], engine: str
+) -> None:
+    model = load(shared / "peer/nokia/model3.onnx")
+    form = decoded[0].format
+    process = PatchProcess(
+        inp=form,
+        out=form,
+        inp_order_idc=3,
+        out_order_idc=3,
+        strength=True,
+        overlap=4,
+        padding_type=2,
+        constant_patch_size=True,
+        patch_width=64,
+        patch_height=64,
+    )
+    plan, batch = plan_patches(model, process)
+    assert (plan.grid, batch) == ((2, 4), 8)
+    tensor = plan.pack([decoded[7]], [Fraction(49, 75)], plan.new_input())
+    results = []
+    for name in (engine, "onnxruntime"):
+        network = select_engine(name, "cpu").compile(model)
+
+        def run_patches(batch: Any, network: Any = network) -> Any:
+            return network.run({"input": batch})
+
+        results.append(plan.run(run_patches, tensor, max_batch=batch if name == engine else 1).copy())
+    assert np.abs(results[0] - results[1]).max() <= 1e-5
+    assert not equal(plan.store(results[0], [decoded[7]])[0], decoded[7])
+
+
+def test_the_choice_of_patches() -> None:
+    form = Format(416, 240, 1, 10, 10)
+    settings: dict[str, Any] = {"inp": form, "out": form, "inp_order_idc": 3, "out_order_idc": 3, "overlap": 1}
+    free, constant = (
+        PatchProcess(**settings),
+        PatchProcess(**settings, constant_patch_size=True, patch_width=64, patch_height=64),
+    )
+    model = blur_filter(6, 6, 1)
+    assert plan_patches(model, free)[0].num_patches == 1
+    assert plan_patches(model, free, (100, 61))[0].patch == (61, 100)
+    plan, batch = plan_patches(blur_filter(6, 6, 1, batch=1), constant)
+    assert (plan.grid, batch) == ((2, 4), 8)
+    with pytest.raises(NnpfError, match="no other size is allowed"):
+        plan_patches(model, constant, (32, 32))
+    with pytest.raises(NnpfError, match="no patch width is legal"):
+        plan_patches(model, free, (101, 61))
+    with pytest.raises(NnpfError, match="the message says 6 channels"):
+        plan_patches(blur_filter(7, 6, 1), free)
+    with pytest.raises(NnpfError, match=r"gives \[1, 6, .*, the message says"):
+        plan_patches(blur_filter(6, 6, 2), free)
+
+
+def test_a_graph_of_one_size_decides_where_the_message_leaves_it_free() -> None:
+    form = Format(416, 240, 1, 10, 10)
+    nodes = [
+        helper.make_node("Constant", [], ["begin"], value_ints=[1, 1]),
+        helper.make_node("Constant", [], ["end"], value_ints=[31, 47]),
+        helper.make_node("Constant", [], ["axes"], value_ints=[2, 3]),
+        helper.make_node("Slice", ["input", "begin", "end", "axes"], ["output"]),
+    ]
+    model = graph(nodes, {"input": ((1, 6, 32, 48), TensorProto.FLOAT)}, "output", output_rank=4)
+    process = PatchProcess(
+        inp=form, out=form, inp_order_idc=3, out_order_idc=3, overlap=1, patch_width=2, patch_height=2
+    )
+    assert plan_patches(model, process)[0].patch == (30, 46)
+
+
+def test_decoded_pictures_from_elsewhere(samples: Path, tmp_path: Path, decoded: list[Frame]) -> None:
+    from nnpf.frames import write_frame
+
+    save(tmp_path, identity_filter(6, 6, 0, offset=8 / 1023))
+    placed = [("random_access", characteristics()), ("segments", activation())]
+    units = with_messages(samples / "bbb_q37.266", placed)
+    with (tmp_path / "decoded.yuv").open("wb") as file:
+        for frame in decoded:
+            write_frame(file, frame)
+    expected = [md5([s.frame]) for s in run(units, tmp_path)]
+    options = ApplyOptions(sources=ModelSources(tmp_path))
+    with (
+        (tmp_path / "decoded.yuv").open("rb") as file,
+        apply(units, Codec.VVC, options, decoded=lambda form: read_frame(file, form)) as pictures,
+    ):
+        assert [md5([s.frame]) for s in pictures] == expected
+    for wrong, reason in (
+        (decoded[:-1], "the decoded pictures end after 64; the stream goes on with POC 64"),
+        ([*decoded, decoded[0]], "more decoded pictures than the 65"),
+    ):
+        left = iter(wrong)
+        with (
+            pytest.raises(NnpfError, match=reason),
+            apply(units, Codec.VVC, options, decoded=lambda form, left=left: next(left, None)) as pictures,
+        ):
+            list(pictures)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cat_eos_two_scenes",
+        "cat_res_change_idr",
+        "cra_start_open_gop",
+        "eos_before_cra",
+        "opengop16_vvenc_mix_q42",
+        "idr16_vvenc_mix_q37",
+        "ldb_vtm_mix_q37_33f",
+        "ra_vtm_bbb_q42_33f",
+    ],
+)
+def test_the_pictures_are_those_of_the_reference_decoder(shared: Path, name: str) -> None:
+    path = shared / f"vectors/streams/{name}.266"
+    shown = run(list(nal_units(path)))
+    assert md5(s.frame for s in shown) == path.with_suffix(".md5").read_text().split()[0]
+
+
+def test_the_vectors_with_messages_decode_to_the_same_pictures(shared: Path) -> None:
+    """Their filters do not exist; each picture says so, and is shown as decoded."""
+    names = sorted((shared / "vectors/vtm").glob("*.266"))
+    assert len(names) > 30
+    for path in names:
+        shown = run(list(nal_units(path)), skip_failures=True)
+        assert md5(s.frame for s in shown) == path.with_suffix(".md5").read_text().split()[0], path.name
+        assert any(s.record.reasons for s in shown), path.name
+
+
+def test_a_model_that_is_not_there_is_an_error_that_says_what_to_do(samples: Path, tmp_path: Path) -> None:
+    for uri, reason in (
+        ("absent.onnx", "absent.onnx: is not in the model folder"),
+        ("https://example.com/f.onnx", "is not fetched; say which file it is"),
+        ("../absent.onnx", "lies outside the model folder"),
+    ):
+        placed = [("random_access", characteristics(uri=uri)), ("segments", activation())]
+        units = with_messages(samples / "bbb_q37.266", placed)
+        with pytest.raises(NnpfError, match=f"NNPFC 1 at POC 0: .*{reason}"):
+            run(units, tmp_path)
+        shown = run(units, tmp_path, skip_failures=True)
+        assert len(shown) == PICTURES
+        assert all(s.frame is s.decoded and reason in s.record.reasons[0] for s in shown)
+
+
+def test_a_filter_that_gives_no_numbers_is_an_error(samples: Path, tmp_path: Path) -> None:
+    save(tmp_path, identity_filter(6, 6, 0, gain=float("nan")))
+    placed = [("random_access", characteristics()), ("segments", activation())]
+    with pytest.raises(NnpfError, match="NaN"):
+        run(with_messages(samples / "bbb_q37.266", placed), tmp_path)
+
+
+def test_what_is_no_stream_is_one_clear_error() -> None:
+    with pytest.raises(NnpfError, match="the stream has no picture"):
+        run([])
+
+
+def test_a_caller_that_stops_early_leaves_nothing_running(samples: Path) -> None:
+    before = threading.active_count()
+    with apply(nal_units(samples / "bbb_q37.266"), Codec.VVC, ApplyOptions()) as pictures:
+        assert next(pictures).record.output_index == 0
+    assert threading.active_count() == before
