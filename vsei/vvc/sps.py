@@ -66,7 +66,7 @@ def seq_parameter_set_rbsp(s: Syntax) -> Sps:
             s.ue(f"sps_conf_win_{side}_offset")
     if s.flag("sps_subpic_info_present_flag"):
         _subpictures(s, ceil_div(width, 1 << ctb_log2), ceil_div(height, 1 << ctb_log2))
-    bit_depth_minus8 = s.ue("sps_bitdepth_minus8", max=8)
+    bit_depth_minus8 = limited(s, "sps_bitdepth_minus8", s.ue("sps_bitdepth_minus8", max=8), 8)
     s.flag("sps_entropy_coding_sync_enabled_flag")
     s.flag("sps_entry_point_offsets_present_flag")
     poc_lsb_bits = s.u(4, "sps_log2_max_pic_order_cnt_lsb_minus4", max=12) + 4
