@@ -11,13 +11,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from enum import Enum
-from functools import lru_cache
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from vsei.annexb import NalUnit
 from vsei.errors import VseiError
-from vsei.grouping import PictureStart
+from vsei.grouping import PictureStart, groups
 from vsei.nal import Codec, NalHeader, read_header
 
 # Output order needs a limit where the stream gives none. No DPB holds more than 16 pictures (H.266 A.4.2, H.265 A.4.2).
@@ -121,7 +119,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class PictureUnit:
-    """The NAL units of one picture, in order (H.266 7.4.2.4.4; of one access unit where a codec has no picture units).
+    """The NAL units of one picture, in order, as `vsei.grouping` finds them.
 
     Attributes:
         units: NAL units.
@@ -139,29 +137,14 @@ class PictureUnit:
     problem: VseiError | None = None
 
 
-class Place(Enum):
-    """Where a NAL unit stands in its picture unit."""
-
-    BEFORE = "before"  # before the VCL NAL units of a picture: it starts a picture unit if it follows VCL NAL units
-    FIRST = "first"  # starts the coded picture
-    INSIDE = "inside"  # belongs to what has begun: further slices, suffix SEI, end of sequence, filler
-
-
 class PictureReader(Protocol):
-    """What each codec brings: where pictures begin, and what their headers say. Fed in decoding order."""
-
-    def place(self, header: NalHeader, data: memoryview) -> Place:
-        """Where a NAL unit stands. Changes nothing."""
+    """What each codec brings. Fed the NAL units of one picture unit after the other, in decoding order."""
 
     def take(self, header: NalHeader, data: memoryview) -> None:
         """Take a NAL unit of the current picture unit in. VseiError: it is broken."""
 
     def finish(self, decode_index: int) -> Picture | None:
-        """The picture of what was taken; get ready for the next one. VseiError: its headers are broken."""
-
-    @property
-    def has_picture(self) -> bool:
-        """Whether VCL NAL units were taken since the last `finish`."""
+        """The picture of what was taken, if it is one; get ready for the next. VseiError: its headers are broken."""
 
 
 def picture_reader(codec: Codec) -> PictureReader:
@@ -174,63 +157,35 @@ def picture_reader(codec: Codec) -> PictureReader:
     raise VseiError(f"{codec.standard} is not supported")
 
 
-@lru_cache(maxsize=1024)
-def _header(codec: Codec, first_bytes: bytes) -> NalHeader:
-    return read_header(codec, first_bytes)
-
-
 def picture_units(nal_units: Iterable[NalUnit], codec: Codec) -> Iterator[PictureUnit]:
     """Group NAL units into picture units and read the headers. A broken picture is given as such, and the next follows.
 
     Args:
         nal_units: in decoding order, from the start of a stream (or from a random access point on).
+
+    Raises:
+        VseiError: a picture unit is too large to be one (see `vsei.grouping.groups`).
     """
     reader = picture_reader(codec)
-    units: list[NalUnit] = []
-    headers: list[NalHeader | None] = []
-    problem: VseiError | None = None
-    nal_index = decode_index = 0
-
-    def finish() -> PictureUnit:
-        nonlocal decode_index, problem
-        picture, had_picture = None, reader.has_picture
-        try:
-            picture = reader.finish(decode_index)
-        except VseiError as error:
-            problem = problem or error.at(units[0].offset)
-        decode_index += had_picture
-        unit = PictureUnit(tuple(units), tuple(headers), nal_index, picture, problem)
+    for group in groups(nal_units, codec):
         problem = None
-        units.clear()
-        headers.clear()
-        return unit
-
-    picture_begun = False  # a NAL unit that starts the coded picture has come
-    count = 0
-    for count, unit in enumerate(nal_units):
-        data = unit.data
-        header = None
-        fault = None
-        try:
-            header = _header(codec, bytes(data[:2]))
-            place = reader.place(header, data)
-        except VseiError as error:
-            fault, place = error, Place.INSIDE
-        if units and ((place is Place.FIRST and picture_begun) or (place is Place.BEFORE and reader.has_picture)):
-            yield finish()
-            nal_index, picture_begun = count, False
-        picture_begun |= place is Place.FIRST
-        units.append(unit)
-        headers.append(header)
-        if header is not None and fault is None:
+        for _, nal, header in group.units:
             try:
-                reader.take(header, data)
+                reader.take(header or read_header(codec, nal.data), nal.data)
             except VseiError as error:
-                fault = error
-        if fault is not None and problem is None:
-            problem = fault.at(unit.offset)
-    if units:
-        yield finish()
+                problem = problem or error.at(nal.offset)
+        picture = None
+        try:
+            picture = reader.finish(-1 if group.start is None else group.start.decode_index)
+        except VseiError as error:
+            problem = problem or error.at(group.units[group.first_vcl].nal.offset)
+        yield PictureUnit(
+            tuple(unit.nal for unit in group.units),
+            tuple(unit.header for unit in group.units),
+            group.units[0].nal_index,
+            picture,
+            problem,
+        )
 
 
 T = TypeVar("T")

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeAlias, Union, cast
+from typing import Any, NamedTuple, Protocol, TypeAlias, Union, cast
 
 from vsei.bits import BitReader, BitWriter
 from vsei.errors import VseiError
@@ -63,20 +63,20 @@ class Values:
 
     def __getitem__(self, key: Key) -> int:
         """The integer value of an element, coded or inferred. KeyError when it is neither."""
-        value = self.present.get(key)
+        value: Any = self.present.get(key)
         if value is None:
             value = self.inferred[key]
-        return cast(int, value)
+        return value  # type: ignore[no-any-return]  # cast() is a call, and this is the engine's busiest line
 
     def __contains__(self, key: object) -> bool:
         return key in self.present or key in self.inferred
 
     def get(self, key: Key, default: int = 0) -> int:
         """The integer value of an element, or the default when it is neither coded nor inferred."""
-        value = self.present.get(key)
+        value: Any = self.present.get(key)
         if value is None:
             value = self.inferred.get(key, default)
-        return cast(int, value)
+        return value  # type: ignore[no-any-return]
 
     def structure(self, name: str, *index: int) -> Values | None:
         """A nested structure, where it is present."""
@@ -209,12 +209,17 @@ class Reader:
         return self._number(name, index, start, value, min, max)
 
     def flag(self, name: str, *index: int) -> int:
-        start = self.source.pos
-        try:
-            value = self.source.u(1)
-        except VseiError as error:
-            raise self._named(error, name, index) from None
-        return self._number(name, index, start, value, 0, None)
+        # Half of all elements are flags: they take no detour over BitReader.u.
+        source = self.source
+        start = source.pos
+        if start >= source.end:
+            raise self._named(VseiError("1 bits wanted, 0 left", bit=start), name, index)
+        value = source.data[start >> 3] >> (7 - (start & 7)) & 1
+        source.pos = start + 1
+        self.values.present[(name, *index) if index else name] = value
+        if self.trace is not None:
+            self.trace.append(TraceEntry(subscripted(name, index), start, 1, value))
+        return value
 
     def i(self, n: int, name: str, *index: int) -> int:
         start = self.source.pos

@@ -1,12 +1,13 @@
-"""The pictures of a VVC stream in decoding order: boundaries (H.266 7.4.2.4), POC (8.3.1), output (8.1.2, C.5.2.2)."""
+"""The pictures of a VVC stream in decoding order: format, POC (H.266 8.3.1), CLVS, output (8.1.2, C.5.2.2)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from vsei.errors import VseiError
 from vsei.nal import NalHeader, Vvc
-from vsei.pictures import MAX_DPB_SIZE, Picture, PictureFormat, Place
+from vsei.pictures import MAX_DPB_SIZE, Picture, PictureFormat
 from vsei.vvc.common import SUB_HEIGHT_C, SUB_WIDTH_C
 from vsei.vvc.headers import IDR, PictureHeader, SliceHeader
 from vsei.vvc.nal_units import SLICE_TYPES, HeaderState
@@ -15,22 +16,8 @@ from vsei.vvc.sps import Sps
 
 IRAP = (Vvc.IDR_W_RADL, Vvc.IDR_N_LP, Vvc.CRA)
 
-# What belongs to the picture before it (7.4.2.4.4); every other NAL unit that is no VCL NAL unit belongs to the next.
-# 27 is RSV_NVCL_27, 30 and 31 are unspecified.
-_AFTER = (Vvc.SUFFIX_APS, Vvc.EOS, Vvc.EOB, Vvc.SUFFIX_SEI, Vvc.FD, 27, 30, 31)
 
-
-def place(header: NalHeader, data: bytes | memoryview) -> Place:
-    """Where a NAL unit stands in its picture unit, as far as it says so itself."""
-    kind = header.nal_unit_type
-    if kind in SLICE_TYPES:
-        # sh_picture_header_in_slice_header_flag: the one slice of a picture that has no PH NAL unit
-        return Place.FIRST if len(data) > 2 and data[2] & 0x80 else Place.INSIDE
-    if kind == Vvc.PH:
-        return Place.FIRST
-    return Place.INSIDE if kind < Vvc.OPI or kind in _AFTER else Place.BEFORE
-
-
+@lru_cache(maxsize=64)
 def picture_format(sps: Sps, pps: Pps) -> PictureFormat:
     """Size, conformance window and sample format (7.4.3.5)."""
     s, p = sps.values, pps.values
@@ -74,17 +61,6 @@ class VvcPictureReader:
         self._fault: VseiError | None = None
         self._types: set[int] = set()
         self._ended: set[int] = set()
-
-    def place(self, header: NalHeader, data: bytes | memoryview) -> Place:
-        where = place(header, data)
-        if where is Place.INSIDE and self._first is not None and header.nal_unit_type in SLICE_TYPES:
-            # A slice of another layer cannot belong to this picture, even if its picture header is lost.
-            return Place.INSIDE if header.layer_id == self._first[0].layer_id else Place.BEFORE
-        return where
-
-    @property
-    def has_picture(self) -> bool:
-        return bool(self._types)
 
     def take(self, header: NalHeader, data: bytes | memoryview) -> None:
         kind = header.nal_unit_type
