@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from nnpf.nnc.bits import Writer
 from nnpf.nnc.codeword import CodewordWriter, Matrix, Tools
 from nnpf.nnc.quantization import quantized_levels
-from nnpf.nnc.settings import Settings
+from nnpf.nnc.settings import DEFAULT_UNARY_LENGTH, Settings
 from nnpf.nnc.syntax import Codebook, codebook
 
 # codebook_egk has 4 bits.
@@ -50,8 +50,9 @@ def with_codebook(weights: NDArray[np.float32], height: int, width: int, qp: int
     )
     values, inverse = np.unique(integers, return_inverse=True)
     indices: NDArray[np.int32] = inverse.reshape(-1).astype(np.int32)
+    flags = (settings.unary_length or DEFAULT_UNARY_LENGTH) - 1
     # Trials as NNCodec makes them: edition 1, one greater-than flag less, row by row.
-    trial = Tools(flags=settings.unary_length - 1, dependent=False, search=settings.search, edition2=False)
+    trial = Tools(flags=flags, dependent=False, search=settings.search, edition2=False)
     candidates = range(len(values))
     if len(values) > TRIALS:
         most = int(np.bincount(indices).argmax())
@@ -62,7 +63,7 @@ def with_codebook(weights: NDArray[np.float32], height: int, width: int, qp: int
     indices = indices - np.int32(zero)
     if settings.codebook == "auto":
         tools = Tools(
-            flags=settings.unary_length - 1,
+            flags=flags,
             scan_order=settings.scan_order if height > 1 and width > 1 else 0,
             dependent=dependent,
             search=settings.search,

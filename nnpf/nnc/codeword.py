@@ -22,6 +22,9 @@ from nnpf.nnc.tables import COST_UNIT, GREATER, PARAMETER_SETS, ROW_SKIP, SET_IN
 # Costs of a parameter set other than the default, beside its flag.
 SET_BITS: Final = 3
 
+# Levels of a batch, where only the batch's size counts.
+NO_LIMIT: Final = 1 << 62
+
 _NO_REFERENCE: Final = np.zeros(1, dtype=np.int16)
 _NO_HISTORY: Final = np.zeros(1, dtype=np.uint8)
 
@@ -66,7 +69,7 @@ class Tools:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class Plan:
     """What is sent before the levels of a matrix."""
 
     history: bool
@@ -75,14 +78,22 @@ class _Plan:
     cost: float  # bits, where it was needed
 
 
-class _Lister:
-    """Batches of bins of one matrix."""
+class Bins:
+    """The bins of one matrix, in batches."""
 
-    def __init__(self, m: Matrix, tools: Tools, history: bool, skip: NDArray[np.uint8] | None, doubled: bool) -> None:
+    def __init__(
+        self,
+        m: Matrix,
+        tools: Tools,
+        history: bool,
+        skip: NDArray[np.uint8] | None,
+        doubled: bool = False,
+        limit: int = NO_LIMIT,
+    ) -> None:
         limited = None if doubled else m.limited
         self.codes = np.empty(BATCH, dtype=np.uint16)
         self.state = np.zeros(SCAN_STATE, dtype=np.int64)
-        self._arguments = (
+        self.arguments = (
             m.levels,
             m.height,
             m.width,
@@ -98,13 +109,14 @@ class _Lister:
             skip is not None,
             skip if skip is not None else _NO_HISTORY,
             doubled,
+            limit,
             self.state,
             self.codes,
         )
 
     def next(self) -> tuple[int, int]:
         """The number of codes in the next batch, and why it ends there."""
-        count = coder.list_bins(*self._arguments)
+        count = coder.list_bins(*self.arguments)
         return count, int(self.state[PAUSE])
 
 
@@ -128,11 +140,11 @@ def _costs(m: Matrix, tools: Tools, history: bool, skip: NDArray[np.uint8] | Non
     estimates = np.empty((count, PARAMETER_SETS, 2), dtype=np.int64)
     costs = np.zeros((count, PARAMETER_SETS), dtype=np.int64)
     coder.reset_estimates(estimates)
-    lister = _Lister(m, tools, history, skip, doubled=tools.search == "nncodec")
+    bins = Bins(m, tools, history, skip, doubled=tools.search == "nncodec")
     bypass = 0
     while True:
-        codes, pause = lister.next()
-        bypass += coder.add_costs(lister.codes, codes, estimates, costs)
+        codes, pause = bins.next()
+        bypass += coder.add_costs(bins.codes, codes, estimates, costs)
         if pause == END:
             return costs, bypass
         if pause == ROW_OF_BLOCKS:
@@ -173,24 +185,24 @@ class CodewordWriter:
 
     def matrix(self, m: Matrix, tools: Tools) -> None:
         """Append one matrix."""
-        plan = _plan(m, tools)
+        chosen = plan(m, tools)
         contexts = np.empty((context_count(tools.flags), 4), dtype=np.int64)
         coder.set_contexts(contexts, np.zeros(len(contexts), dtype=np.uint8))
-        codes = np.array(_prefix(m, tools, plan), dtype=np.uint16)
+        codes = np.array(_prefix(m, tools, chosen), dtype=np.uint16)
         self._encode(codes, len(codes), contexts)
         if m.limited and len(m.limited.values) == 1:
             return
-        coder.set_contexts(contexts, plan.sets)
+        coder.set_contexts(contexts, chosen.sets)
         if tools.edge(m) and m.height > tools.edge(m):
             self._registers[RANGE] = 256
-        lister = _Lister(m, tools, plan.history, plan.skip, doubled=False)
+        bins = Bins(m, tools, chosen.history, chosen.skip)
         while True:
-            count, pause = lister.next()
-            self._encode(lister.codes, count, contexts)
+            count, pause = bins.next()
+            self._encode(bins.codes, count, contexts)
             if pause == END:
                 return
             if pause == ROW_OF_BLOCKS:
-                coder.set_contexts(contexts, plan.sets)
+                coder.set_contexts(contexts, chosen.sets)
                 self._registers[RANGE] = 256
 
     def finish(self) -> bytes:
@@ -198,7 +210,7 @@ class CodewordWriter:
         return coder.finish(self._registers, self._out)
 
 
-def _prefix(m: Matrix, tools: Tools, plan: _Plan) -> list[int]:
+def _prefix(m: Matrix, tools: Tools, chosen: Plan) -> list[int]:
     """Bins before the levels."""
     codes = []
     if m.code is not None:
@@ -208,13 +220,13 @@ def _prefix(m: Matrix, tools: Tools, plan: _Plan) -> list[int]:
     single = m.limited is not None and len(m.limited.values) == 1
     if tools.edition2 and m.is_matrix and not single:
         if tools.update:
-            codes += _bypass_codes(int(plan.history), 1)
-        codes += _bypass_codes(int(plan.skip is not None), 1)
-        if plan.skip is not None:
-            codes += [2 * (remainder + ROW_SKIP) + int(s) for s in plan.skip]
-    used = _used(m, tools, plan.history)
+            codes += _bypass_codes(int(chosen.history), 1)
+        codes += _bypass_codes(int(chosen.skip is not None), 1)
+        if chosen.skip is not None:
+            codes += [2 * (remainder + ROW_SKIP) + int(s) for s in chosen.skip]
+    used = _used(m, tools, chosen.history)
     for c in np.flatnonzero(used):
-        k = int(plan.sets[c])
+        k = int(chosen.sets[c])
         codes.append(2 * (remainder + SET_INDEX) + (k > 0))
         if k:
             codes += _bypass_codes(k - 1, SET_BITS)
@@ -228,7 +240,7 @@ def _used(m: Matrix, tools: Tools, history: bool) -> NDArray[np.uint8]:
     return used
 
 
-def _plan(m: Matrix, tools: Tools) -> _Plan:
+def plan(m: Matrix, tools: Tools) -> Plan:
     """The cheapest choice of history flag, row skip and parameter sets that the tools allow."""
     open_to = m.is_matrix and tools.edition2
     histories = [False]
@@ -241,43 +253,43 @@ def _plan(m: Matrix, tools: Tools) -> _Plan:
             skips = [rows]
         elif rows.any():
             skips.append(rows)
-    best: _Plan | None = None
+    best: Plan | None = None
     several = len(histories) * len(skips) > 1
     for history in histories:
         for skip in skips:
-            plan = _with_sets(m, tools, history, skip, several)
-            if best is None or plan.cost < best.cost:
-                best = plan
+            choice = _with_sets(m, tools, history, skip, several)
+            if best is None or choice.cost < best.cost:
+                best = choice
     assert best is not None
     return best
 
 
-def _with_sets(m: Matrix, tools: Tools, history: bool, skip: NDArray[np.uint8] | None, cost_wanted: bool) -> _Plan:
+def _with_sets(m: Matrix, tools: Tools, history: bool, skip: NDArray[np.uint8] | None, cost_wanted: bool) -> Plan:
     used = _used(m, tools, history)
     sets = np.zeros(len(used), dtype=np.uint8)
     if tools.search == "none" and not cost_wanted:
-        return _Plan(history, skip, sets, 0.0)
+        return Plan(history, skip, sets, 0.0)
     costs, bypass = _costs(m, tools, history, skip)
     if tools.search != "none":
         sets = _choose(costs, used, tools.search)
-    plan = _Plan(history, skip, sets, 0.0)
+    choice = Plan(history, skip, sets, 0.0)
     if not cost_wanted:
-        return plan
-    prefix = np.array(_prefix(m, tools, plan), dtype=np.uint16)
+        return choice
+    prefix = np.array(_prefix(m, tools, choice), dtype=np.uint16)
     estimates = np.empty((len(used), PARAMETER_SETS, 2), dtype=np.int64)
     coder.reset_estimates(estimates)
     before = np.zeros_like(costs)
     bypass += coder.add_costs(prefix, len(prefix), estimates, before)
     total = costs[np.arange(len(sets)), sets].sum() + before[:, 0].sum()
-    return _Plan(history, skip, sets, bypass + float(total) / COST_UNIT)
+    return Plan(history, skip, sets, bypass + float(total) / COST_UNIT)
 
 
 def cost_in_bits(m: Matrix, tools: Tools) -> float:
     """What `CodewordWriter.matrix` would add to a codeword, to within the accuracy of its estimates."""
-    plan = _plan(m, tools)
-    if plan.cost:
-        return plan.cost
-    return _with_sets(m, tools, plan.history, plan.skip, True).cost
+    chosen = plan(m, tools)
+    if chosen.cost:
+        return chosen.cost
+    return _with_sets(m, tools, chosen.history, chosen.skip, True).cost
 
 
 def encode_matrices(matrices: Sequence[Matrix], tools: Tools) -> bytes:

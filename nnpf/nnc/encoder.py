@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from nnpf.nnc.codeword import Matrix, Tools, encode_matrices, entry_points
 from nnpf.nnc.decoder import Reference, Tensor, default_threads
 from nnpf.nnc.errors import NncError
-from nnpf.nnc.quantization import coded_range, quantization_parameter, quantized_levels
-from nnpf.nnc.settings import Block, Settings
+from nnpf.nnc.quantization import coded_range, quantization_parameter, quantized_levels, step_size
+from nnpf.nnc.settings import DEFAULT_UNARY_LENGTH, Block, Settings
 from nnpf.nnc.syntax import (
     Codebook,
     CompressedDataUnit,
@@ -28,6 +28,8 @@ from nnpf.nnc.tables import REFERENCE_LIMIT
 from nnpf.nnc.units import Header, Start, Unit, write_unit
 
 Array = NDArray[Any]
+
+Importance: TypeAlias = Mapping[str, float | Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,24 +100,35 @@ class Encoder:
         return other
 
     def encode(
-        self, tensors: Mapping[str, Array], *, topology: Topology | None = None, base_model_id: str | None = None
+        self,
+        tensors: Mapping[str, Array],
+        *,
+        topology: Topology | None = None,
+        base_model_id: str | None = None,
+        importance: Importance | None = None,
     ) -> bytes:
-        """The payload of a whole model; updates that follow refer to it. NncError where a tensor cannot be coded."""
+        """The payload of a whole model; updates that follow refer to it. The arguments are those of `encode`."""
         self._references.clear()
         self._ids.clear()
-        return self._encode(tensors, topology, base_model_id, update=False, depth=1)
+        return self._encode(tensors, topology, base_model_id, importance, update=False, depth=1)
 
     def encode_update(
-        self, tensors: Mapping[str, Array], *, topology: Topology | None = None, base_model_id: str | None = None
+        self,
+        tensors: Mapping[str, Array],
+        *,
+        topology: Topology | None = None,
+        base_model_id: str | None = None,
+        importance: Importance | None = None,
     ) -> bytes:
         """The payload of differences to the model. Tensors without a difference are not sent."""
-        return self._encode(tensors, topology, base_model_id, update=True, depth=1)
+        return self._encode(tensors, topology, base_model_id, importance, update=True, depth=1)
 
     def _encode(
         self,
         tensors: Mapping[str, Array],
         topology: Topology | None,
         base_model_id: str | None,
+        importance: Importance | None,
         *,
         update: bool,
         depth: int,
@@ -137,18 +150,23 @@ class Encoder:
         if settings.fold_batch_norm:
             for key, block in list(blocks.items()):
                 blocks[key] = fold_batch_norm(inputs, block, ids)
-        parameters = _parameters(inputs, blocks.values(), settings)
+        weighing = _Weighing(inputs, importance or {})
+        parameters = _parameters(inputs, blocks.values(), settings, weighing)
         groups = _groups(inputs, blocks)
-        work = [_Work(names, block, inputs, ids, parameters, settings) for names, block in groups]
-        mps = ModelParameterSet(mps_qp_density=settings.qp_density, mps_parent_signalling_enabled_flag=int(update))
+        node_ids = keep or not settings.compact
+        work = [_Work(names, block, inputs, ids, parameters, weighing, settings, node_ids) for names, block in groups]
+        with_topology = topology is not None or not settings.compact
+        mps = ModelParameterSet(
+            topology_carriage_flag=int(with_topology),
+            mps_qp_density=settings.qp_density,
+            mps_parent_signalling_enabled_flag=int(update),
+        )
         if base_model_id is not None:
             mps.base_model_id_present_flag, mps.base_model_id = 1, base_model_id
         p = StreamParameters(general_profile_idc=1, parent_signalling=update)
-        parts = [
-            _unit(UnitType.NNR_STR, Start(1), p),
-            _unit(UnitType.NNR_MPS, mps, p),
-            _unit(UnitType.NNR_TPL, topology or Topology(), p),
-        ]
+        parts = [_unit(UnitType.NNR_STR, Start(1), p), _unit(UnitType.NNR_MPS, mps, p)]
+        if with_topology:
+            parts.append(_unit(UnitType.NNR_TPL, topology or Topology(), p))
         results = _map(lambda w: _code(w, self._references, update, depth, p), work, settings.threads)
         for units, references in results:
             parts += units
@@ -164,17 +182,21 @@ def encode(
     *,
     blocks: Sequence[Block] = (),
     topology: Topology | None = None,
+    importance: Importance | None = None,
 ) -> bytes:
-    """The payload of a model to which no updates will refer by node ids.
+    """The payload of a model; for one that updates will refer to, see `Encoder`.
 
     Args:
         tensors: float (coded as float32) or integer (as int32) arrays by name; a scalar becomes one element.
         blocks: tensors that share a unit.
-        topology: for example from `nnpf.nnc.model`. Default: an empty one.
+        topology: for example from `nnpf.nnc.model`.
+        importance: how much a squared error matters, by tensor: one number, or an array of the tensor's shape. Default
+            1. A tensor that matters four times as much gets half the step.
 
     Raises: NncError where a tensor cannot be coded; it names the tensor.
     """
-    return Encoder(settings, blocks=blocks)._encode(tensors, topology, None, update=False, depth=0, keep=False)
+    encoder = Encoder(settings, blocks=blocks)
+    return encoder._encode(tensors, topology, None, importance, update=False, depth=0, keep=False)
 
 
 def _unit(kind: UnitType, header: Header, p: StreamParameters, payload: bytes = b"") -> bytes:
@@ -211,7 +233,40 @@ def _is_weight(name: str, value: Tensor, blocks: Iterable[Block]) -> bool:
     return value.ndim > 1
 
 
-def _parameters(inputs: Mapping[str, Tensor], blocks: Iterable[Block], settings: Settings) -> dict[str, int]:
+class _Weighing:
+    """How much a squared error matters: by tensor relative to the whole model, and by element relative to its tensor."""
+
+    def __init__(self, inputs: Mapping[str, Tensor], importance: Importance) -> None:
+        self.elements: dict[str, NDArray[np.float32]] = {}
+        means: dict[str, float] = {}
+        for name, given in importance.items():
+            if name not in inputs:
+                raise NncError(f"importance of {name!r}, which is not among the tensors")
+            values = np.asarray(given, dtype=np.float64)
+            if values.ndim and values.shape != inputs[name].shape:
+                raise NncError(f"importance of {name!r} has shape {values.shape}, the tensor {inputs[name].shape}")
+            if not (np.isfinite(values).all() and (values >= 0).all() and values.any()):
+                raise NncError(f"importance of {name!r} must be positive")
+            means[name] = float(values.mean())
+            if values.ndim:
+                self.elements[name] = (values / means[name]).astype(np.float32).reshape(-1)
+        total = sum(v.size for v in inputs.values())
+        whole = sum(means.get(name, 1.0) * v.size for name, v in inputs.items()) / total
+        self._relative = {name: mean / whole for name, mean in means.items()} if means else {}
+        self._rest = 1.0 / whole
+
+    def steps(self, name: str, density: int) -> int:
+        """By how much a tensor's quantisation parameter differs: errors of equal weight have equal slopes."""
+        relative = self._relative.get(name, self._rest)
+        return round(-0.5 * math.log2(relative) * (1 << density))
+
+    def of_elements(self, name: str) -> NDArray[np.float32]:
+        return self.elements.get(name, np.ones(1, dtype=np.float32))
+
+
+def _parameters(
+    inputs: Mapping[str, Tensor], blocks: Iterable[Block], settings: Settings, weighing: _Weighing
+) -> dict[str, int]:
     """The quantisation parameter of every float tensor."""
     blocks = list(blocks)
     density = settings.qp_density
@@ -226,6 +281,7 @@ def _parameters(inputs: Mapping[str, Tensor], blocks: Iterable[Block], settings:
         else:
             other = settings.qp if settings.nonweight_qp is None else settings.nonweight_qp
             chosen[name] = settings.tensor_qp.get(name, settings.qp if name in weights else other)
+            chosen[name] += weighing.steps(name, density)
     if settings.scale_by_size:
         _scale_by_size(chosen, inputs, weights)
     low, high = coded_range(density)
@@ -285,7 +341,9 @@ class _Work:
     inputs: Mapping[str, Tensor]
     ids: Mapping[str, int]
     parameters: Mapping[str, int]
+    weighing: _Weighing
     settings: Settings
+    node_ids: bool
 
 
 def _map(function: Any, work: Sequence[_Work], threads: int | None) -> list[tuple[list[bytes], dict[str, Reference]]]:
@@ -386,7 +444,6 @@ def _data_unit(
     header = CompressedDataUnit(
         parent_node_id_present_flag=int(update),
         compressed_parameter_types=types,
-        cabac_unary_length_minus1=settings.unary_length - 1,
         tensor_dimensions=first.shape,
         topology_elem_ids=(first.name,),
         dq_flag=int(first.dependent),
@@ -414,6 +471,7 @@ def _data_unit(
     elif first.qp is None:
         header.nnr_compressed_data_unit_payload_type = PayloadType.NNR_PT_INT
     header.codebook_present_flag = int(header.codebook is not None)
+    header.node_id_present_flag = int(work.node_ids)
     header.parameter_id = work.ids[main]
     before = references.get(main)
     header.put_node_depth = before.put_node_depth + 1 if update and before is not None else depth
@@ -442,18 +500,40 @@ def _data_unit(
         )
     skippable = all(row_skip_works(m.height, m.width, header.scan_order, first.dependent) for m in matrices)
     tools = Tools(
-        flags=settings.unary_length,
+        flags=settings.unary_length or DEFAULT_UNARY_LENGTH,
         scan_order=header.scan_order,
         dependent=first.dependent,
         search=settings.search,
         row_skip=settings.row_skip if skippable else False,
         update=update,
     )
+    if settings.unary_length is None:
+        from nnpf.nnc.unary_length import best_unary_length
+
+        # One length serves all tensors of a unit; the largest of them decides.
+        tools = replace(tools, flags=best_unary_length(max(matrices, key=lambda m: m.levels.size), tools))
+    header.cabac_unary_length_minus1 = tools.flags - 1
+    if settings.rate_distortion > 0:
+        matrices = [_optimized(m, c, tools, work) for m, c in zip(matrices, coded, strict=True)]
+        coded = [replace(c, levels=m.levels) for m, c in zip(matrices, coded, strict=True)]
     payload = encode_matrices(matrices, tools)
     if header.scan_order:
         header.cabac_entry_points = entry_points(payload, matrices, tools)
     kept = {c.name: _reference(c, references.get(c.name), header, payload, update) for c in coded}
     return _unit(UnitType.NNR_NDU, header, p, payload), kept
+
+
+def _optimized(m: Matrix, c: _Coded, tools: Tools, work: _Work) -> Matrix:
+    """The matrix with levels chosen by distortion and rate, where it has floats and no codebook."""
+    if c.qp is None or c.codebook is not None:
+        return m
+    from nnpf.nnc.rate_distortion import optimized
+
+    settings = work.settings
+    weights = work.inputs[c.name].astype(np.float32, copy=False).reshape(-1)
+    step = step_size(c.qp, settings.qp_density)
+    importance = work.weighing.of_elements(c.name)
+    return replace(m, levels=optimized(m, tools, weights, step, settings.rate_distortion, importance))
 
 
 def _reference(

@@ -45,10 +45,11 @@ ROW: Final = 2
 COLUMN: Final = 3
 STEP: Final = 4
 PREVIOUS: Final = 5
-PAUSE: Final = 6  # why it returned
-SCAN_STATE: Final = 7
+SCANNED: Final = 6  # levels so far, skipped ones too
+PAUSE: Final = 7  # why it returned
+SCAN_STATE: Final = 8
 
-MORE: Final = 0  # the batch is full
+MORE: Final = 0  # the batch is full, or as many levels scanned as were asked for
 ROW_OF_BLOCKS: Final = 1  # a row of blocks has ended, and another follows
 END: Final = 2
 
@@ -92,10 +93,12 @@ def list_bins(
     skipping: bool,
     skip: NDArray[np.uint8],
     doubled: bool,
+    limit: int,
     state: NDArray[np.int64],
     codes: Codes,
 ) -> int:
-    """Bins of the levels from where `state` stands, until the batch is full or a row of blocks ends.
+    """Bins of the levels from where `state` stands, until `limit` of them are listed, the batch is full or a row of
+    blocks ends.
 
     levels: quantised integers (height * width). codebook_size: 0 where there is no codebook, or where its size does not
     limit the bins (edition 1). doubled: bins of the integers instead of the dependent quantiser's levels, and no new
@@ -111,6 +114,8 @@ def list_bins(
     top, left, y, x = state[TOP], state[LEFT], state[ROW], state[COLUMN]
     step: Number = state[STEP]
     previous: Number = state[PREVIOUS]
+    scanned = state[SCANNED]
+    stop = scanned + limit
     count = 0
     t: Number = np.int64(0)
     while True:
@@ -120,15 +125,17 @@ def list_bins(
             if dependent:
                 for _ in range(width % 4):
                     step = NEXT_STATE[np.uint64(2 * step)]
+            scanned += right - x
             x = right
         while x < right:
-            if count > room:
+            if count > room or scanned >= stop:
                 state[TOP], state[LEFT], state[ROW], state[COLUMN] = top, left, y, x
-                state[STEP], state[PREVIOUS] = step, previous
+                state[STEP], state[PREVIOUS], state[SCANNED] = step, previous, scanned
                 state[PAUSE] = MORE
                 return count
             at = np.uint64(y * width + x)
             x += 1
+            scanned += 1
             integer: Number = np.int64(levels[at])
             magnitude: Number = abs(integer)
             level: Number = (magnitude + (step & 1)) >> 1 if dependent else magnitude
@@ -212,7 +219,7 @@ def list_bins(
         state[TOP], state[LEFT], state[ROW], state[COLUMN] = top, left, y, x
         if not doubled:
             previous = np.int64(0)
-        state[STEP], state[PREVIOUS] = step, previous
+        state[STEP], state[PREVIOUS], state[SCANNED] = step, previous, scanned
         state[PAUSE] = ROW_OF_BLOCKS if top < height else END
         return count
 

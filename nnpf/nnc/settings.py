@@ -13,6 +13,9 @@ Search: TypeAlias = Literal["none", "nncodec", "exact"]
 """How estimator parameters are chosen: all at their default; as NNCodec does it (it counts other bins than it codes);
 by what the bins cost."""
 
+# Where neither the settings nor the levels say anything: what NNCodec uses.
+DEFAULT_UNARY_LENGTH = 11
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
@@ -81,10 +84,16 @@ class Settings:
     codebook: Literal["off", "always", "auto"] = "off"
     scan_order: int = 0
     """0: row by row; 1..4: in blocks of 8..64, with entry points."""
-    unary_length: int = 11
-    row_skip: bool | None = False
+    unary_length: int | None = None
+    """Greater-than flags of a level. None: for each tensor what makes it small."""
+    row_skip: bool | None = None
     """Signal rows that are zero. None: where it makes the tensor smaller."""
     search: Search = "exact"
+    rate_distortion: float = 0.8
+    """Weight of the rate when levels are chosen: 0 is nearest levels, 1 the slope of distortion at high rate."""
+    step_search: bool = False
+    """Try the neighbouring steps for every tensor, and keep the one with the least distortion and rate. Three times
+    the work."""
     lossless: bool = False
     """Floats as they are, bit by bit."""
     fold_batch_norm: bool = False
@@ -93,13 +102,15 @@ class Settings:
     """Updates: contexts chosen by the update before."""
     history: bool = True
     """Updates: contexts chosen by which weights have changed so far, where that makes the tensor smaller."""
+    compact: bool = True
+    """Leave out what no decoder needs: an empty topology unit, and node ids where no update will refer to them."""
     threads: int | None = None
 
     def check(self) -> None:
         """NncError where the settings contradict each other or a header cannot carry them."""
         if not 0 <= self.qp_density <= 7:
             raise NncError(f"a density of {self.qp_density}; 3 bits carry it", field="mps_qp_density")
-        if not 1 <= self.unary_length <= 256:
+        if self.unary_length is not None and not 1 <= self.unary_length <= 256:
             raise NncError(f"a unary length of {self.unary_length}", field="cabac_unary_length_minus1")
         if not 0 <= self.scan_order <= 4:
             raise NncError(f"scan order {self.scan_order}", field="scan_order")
@@ -109,3 +120,14 @@ class Settings:
             if self.dependent:
                 # Clipping an integer breaks the parity that carries the quantiser's state.
                 raise NncError("a bit depth needs uniform quantisation: dependent=False")
+
+
+NNCODEC = Settings(
+    nonweight_qp=-75,
+    unary_length=11,
+    row_skip=False,
+    search="nncodec",
+    rate_distortion=0.0,
+    compact=False,
+)
+"""What NNCodec 2.1.3 does by default, byte for byte."""

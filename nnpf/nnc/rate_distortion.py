@@ -1,0 +1,90 @@
+"""Levels chosen by distortion and rate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnpf.nnc import level_optimization
+from nnpf.nnc.codeword import Bins, Matrix, Tools, plan
+from nnpf.nnc.contexts import context_count
+from nnpf.nnc.level_coding import BATCH
+from nnpf.nnc.quantization import scan_positions
+
+# Levels after which the costs of the contexts are tabulated anew: contexts move little in between, and a table of some
+# 130 contexts for each 128 weights takes 8 bytes a weight.
+SEGMENT: Final = 128
+
+# Rounds of coding and choosing. From the second to the fourth the payload loses 0.1 to 0.2 %, then 0.02 %.
+ROUNDS: Final = 4
+
+
+def slope_of(scale: float, dependent: bool) -> float:
+    """What a bit is worth in squared steps. Scale 1 is the slope of distortion over rate at high rate:
+    ln 2 / 6 for the uniform quantiser; the dependent one has twice the step, and 0.7 by NNCodec's experience."""
+    slope = scale * math.log(2) / 6
+    return slope * 4 * 0.7 if dependent else slope
+
+
+def _rates(m: Matrix, tools: Tools) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.float32], bool]:
+    """What bins cost along the matrix if its levels are coded: segments, resets, rates; and the history flag."""
+    chosen = plan(m, tools)
+    bins = Bins(m, tools, chosen.history, None, limit=SEGMENT)
+    contexts = np.empty((context_count(tools.flags), 4), dtype=np.int64)
+    edge = tools.edge(m)
+    # A segment ends early at the end of a row of blocks, and where very long unary codes fill the batch.
+    most = m.levels.size // min(SEGMENT, BATCH // (tools.flags + 48)) + 2 + (m.height // edge if edge else 0)
+    starts = np.empty(most + 1, dtype=np.int64)
+    resets = np.empty(most + 1, dtype=np.uint8)
+    rates = np.empty((most, len(contexts), 2), dtype=np.float32)
+    count = level_optimization.rates_along(*bins.arguments, chosen.sets, contexts, starts, resets, rates)
+    return starts[: count + 1], resets[:count], rates[:count], chosen.history
+
+
+def optimized(
+    m: Matrix, tools: Tools, weights: NDArray[np.float32], step: float, scale: float, importance: NDArray[np.float32]
+) -> NDArray[np.int32]:
+    """Levels of a matrix, row by row, with the least distortion plus rate.
+
+    m: with the levels of plain quantisation to start from. weights: flat, row by row. scale: see `slope_of`.
+    importance: of a squared error, one for all or one for each weight; mean 1.
+    """
+    edge = tools.edge(m)
+    order = scan_positions(m.height, m.width, edge) if edge else slice(None)
+    scanned = np.ascontiguousarray(weights[order])
+    weighing = importance[order] if importance.size > 1 else importance
+    reference = m.reference[order] if m.reference is not None else np.zeros(1, dtype=np.int16)
+    history = m.history[order] if m.history is not None else np.zeros(1, dtype=np.uint8)
+    decisions = np.empty(scanned.size, dtype=np.uint16)
+    sums = np.empty((2, tools.flags + 1), dtype=np.float64)
+    found = np.empty(scanned.size, dtype=np.int32)
+    for _ in range(ROUNDS):
+        segments, resets, rates, use_history = _rates(m, replace(tools, row_skip=False))
+        common = (
+            scanned,
+            weighing,
+            step,
+            slope_of(scale, tools.dependent),
+            tools.flags,
+            m.reference is not None,
+            reference,
+            use_history,
+            history,
+            segments,
+            resets,
+            rates,
+            sums,
+        )
+        if tools.dependent:
+            work, classes = np.empty((4, 8), dtype=np.float64), np.empty((2, 8), dtype=np.int64)
+            level_optimization.dependent_levels(*common, work, classes, decisions, found)
+        else:
+            level_optimization.uniform_levels(*common, decisions, found)
+        levels = np.empty_like(found)
+        levels[order] = found
+        m = replace(m, levels=levels)
+    return m.levels
