@@ -275,7 +275,7 @@ class _Results:
 
         names = ("Y", "Cb", "Cr")[: len(self._pairs[0][0].psnr)]
         width = max([6, *(len(_filter_names(e["applied"]) or "-") for e in self._pictures)])
-        columns = "   ".join(f"{name + ' before':>9} {'after':>7} {'gain':>6}" for name in names)
+        columns = "   ".join(f"{name + ' before':>9} {'after':>7} {'gain':>7}" for name in names)
         print(f"{'picture':>7} {'POC':>5}  {'filter':<{width}}  {columns}   (PSNR in dB)", file=where)
         for entry, (before, after) in zip(self._pictures, self._pairs, strict=True):
             label = _filter_names(entry["applied"]) or "-"
@@ -288,7 +288,7 @@ class _Results:
 
 
 def _gains(before: tuple[float, ...], after: tuple[float, ...]) -> str:
-    return "   ".join(f"{b:>9.3f} {a:>7.3f} {a - b:>+6.3f}" for b, a in zip(before, after, strict=True))
+    return "   ".join(f"{b:>9.3f} {a:>7.3f} {a - b:>+7.3f}" for b, a in zip(before, after, strict=True))
 
 
 def _filter_names(applied: Any) -> str:
