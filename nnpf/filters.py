@@ -1,0 +1,312 @@
+"""A filter that can run: a model on an engine, with the patches that suit it and the pictures."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nnpf.activation import Active
+from nnpf.characteristics import patch_process
+from nnpf.errors import NnpfError
+from nnpf.frames import Format, Frame
+from nnpf.sources import ModelSources, apply_update, load_base
+from nnpf.tensors import Array, PatchPlan, PatchProcess, choose_patch
+from vsei.messages import NnpfCharacteristics
+
+if TYPE_CHECKING:
+    from nnpf.engines import Engine
+    from nnpf.model import Model, Shape
+
+# Networks that stay compiled: a stream alternates between a base and a few updates.
+MAX_NETWORKS = 4
+# Picture formats that stay prepared: one for the stream, more with reference picture resampling.
+MAX_FORMATS = 4
+# Filters that could not be made, remembered so that they are not tried for every picture.
+MAX_FAILURES = 256
+# Tensors inside the network, at most, in bytes as the graph's shapes give them. A constant, so that the choice of
+# patches does not depend on the machine.
+NETWORK_BYTES = 2 << 30
+# Patches in one run of the network. More gain nothing on a CPU: each one fills its caches.
+MAX_BATCH = 8
+
+Key = tuple[NnpfCharacteristics, NnpfCharacteristics | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A filter that ran for a picture.
+
+    Attributes:
+        model: its name, and that of its update.
+        update: whether an update was in force.
+        engine, device: what ran it.
+        patch: columns and rows of a patch, in units (see `nnpf.tensors`), without overlap.
+        patches: how many made up the picture.
+        strength: StrengthControlVal of the current picture, where the filter takes it.
+        seconds: for tensors in, network, tensors out.
+    """
+
+    nnpfc_id: int
+    model: str
+    update: bool
+    engine: str
+    device: str
+    patch: tuple[int, int]
+    patches: int
+    strength: float | None
+    seconds: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineChoice:
+    """See `nnpf.engines.select_engine`."""
+
+    engine: str = "auto"
+    device: str = "auto"
+    threads: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Prepared:
+    """What does not change from picture to picture of one format."""
+
+    plan: PatchPlan
+    into: Array  # memory of the input tensor, used again and again
+    max_batch: int
+
+
+class Filter:
+    """One base filter, with or without an update, compiled."""
+
+    def __init__(self, model: Model, engine: Engine, base: NnpfCharacteristics) -> None:
+        self.model, self.engine, self.base = model, engine, base
+        self._network = engine.compile(model)
+        self._device = engine.device
+        self._prepared: OrderedDict[Format, _Prepared] = OrderedDict()
+
+    def run(
+        self,
+        active: Active,
+        frames: Sequence[Frame],
+        strengths: Sequence[Fraction],
+        taken_over: Callable[[int], Frame | None],
+        *,
+        patch: tuple[int, int] | None = None,
+        out_bit_depth: int | None = None,
+    ) -> tuple[list[Frame], Applied]:
+        """The pictures of the output tensor for inputPic[ ] = `frames`.
+
+        Args:
+            taken_over: for each picture of the output tensor the one whose planes it takes where the filter makes none.
+            patch, out_bit_depth: see `nnpf.runner.ApplyOptions`.
+        """
+        prepared = self._prepare(frames[0].format, patch, out_bit_depth)
+        plan = prepared.plan
+        others = _other_inputs(self.model, active)
+        name = self.model.tensor_input.name
+        start = time.perf_counter()
+        tensor = plan.pack(frames, strengths, prepared.into)
+        packed = time.perf_counter()
+        output = plan.run(
+            lambda batch: self._network.run({name: batch, **others}), tensor, max_batch=prepared.max_batch
+        )
+        inferred = time.perf_counter()
+        results = plan.store(output, [taken_over(at) for at in range(plan.process.num_output_pics)])
+        stored = time.perf_counter()
+        return results, Applied(
+            nnpfc_id=active.nnpfc_id,
+            model=self.model.name,
+            update=active.update is not None,
+            engine=self.engine.name,
+            device=self._device,
+            patch=(plan.patch[1], plan.patch[0]),
+            patches=plan.num_patches,
+            strength=float(strengths[0]) if plan.process.strength else None,
+            seconds=(packed - start, inferred - packed, stored - inferred),
+        )
+
+    def _prepare(self, form: Format, patch: tuple[int, int] | None, out_bit_depth: int | None) -> _Prepared:
+        prepared = self._prepared.get(form)
+        if prepared is None:
+            plan, max_batch = plan_patches(self.model, patch_process(self.base, form, out_bit_depth), patch)
+            prepared = self._prepared[form] = _Prepared(plan, plan.new_input(), max_batch)
+            if len(self._prepared) > MAX_FORMATS:
+                self._prepared.popitem(last=False)
+        self._prepared.move_to_end(form)
+        return prepared
+
+
+class Filters:
+    """The filters of a stream, made when first asked for and kept while in use."""
+
+    def __init__(self, sources: ModelSources, choice: EngineChoice) -> None:
+        self._sources, self._choice = sources, choice
+        self._engines: dict[bool, Engine] = {}
+        self._bases: OrderedDict[NnpfCharacteristics, Model] = OrderedDict()
+        self._filters: OrderedDict[Key, Filter] = OrderedDict()
+        self._failed: OrderedDict[Key, NnpfError] = OrderedDict()
+
+    def get(self, active: Active) -> Filter:
+        """The filter that is in force.
+
+        Raises:
+            NnpfError: the model cannot be had, or no engine takes it. The same again for the same filter.
+        """
+        key = (active.base, active.update)
+        found = self._filters.get(key)
+        if found is not None:
+            self._filters.move_to_end(key)
+            return found
+        if key in self._failed:
+            raise NnpfError(self._failed[key].problem, subject=self._failed[key].subject)
+        try:
+            model = self._base(active.base)
+            if active.update is not None:
+                model = apply_update(model, active.base, active.update, self._sources)
+            found = Filter(model, self._engine(model), active.base)
+        except NnpfError as error:
+            self._failed[key] = error
+            if len(self._failed) > MAX_FAILURES:
+                self._failed.popitem(last=False)
+            raise
+        self._filters[key] = found
+        if len(self._filters) > MAX_NETWORKS:
+            self._filters.popitem(last=False)
+        return found
+
+    def _base(self, message: NnpfCharacteristics) -> Model:
+        model = self._bases.get(message)
+        if model is None:
+            model = self._bases[message] = load_base(message, self._sources)
+            if len(self._bases) > MAX_NETWORKS:
+                self._bases.popitem(last=False)
+        return model
+
+    def _engine(self, model: Model) -> Engine:
+        from nnpf.engines import INTEGER_OPERATORS, select_engine
+
+        integer = bool(model.operators & INTEGER_OPERATORS)
+        if integer not in self._engines:
+            choice = self._choice
+            self._engines[integer] = select_engine(choice.engine, choice.device, model=model, threads=choice.threads)
+        return self._engines[integer]
+
+
+# --- which patches ---------------------------------------------------------------------------------------------------
+
+
+def plan_patches(model: Model, process: PatchProcess, patch: tuple[int, int] | None = None) -> tuple[PatchPlan, int]:
+    """The patches to use with a model, and how many of them in one run.
+
+    Args:
+        patch: columns and rows that the caller asks for; None: what computes least within NETWORK_BYTES.
+
+    Raises:
+        NnpfError: the model does not suit the process.
+    """
+    spec = model.tensor_input
+
+    def plan_for(size: tuple[int, int]) -> PatchPlan:
+        return PatchPlan(process, size, rank=spec.rank, dtype=spec.dtype)
+
+    margin = 2 * process.overlap
+    if process.constant_patch_size:
+        if patch not in (None, (process.patch_width, process.patch_height)):
+            raise NnpfError(
+                f"patches of {process.patch_width}x{process.patch_height} are signalled; no other size is allowed"
+            )
+        plan = plan_for(choose_patch(process, max_positions=1))
+        problem = _misfit(model, plan, 1)
+    elif patch is not None:
+        fixed = (patch[1] + margin, patch[0] + margin)
+        plan = plan_for(choose_patch(process, max_positions=1 << 62, fixed=fixed))
+        problem = _misfit(model, plan, 1)
+    else:
+        plan = plan_for(choose_patch(process, max_positions=_max_positions(model, process, plan_for)))
+        problem = _misfit(model, plan, 1)
+        # The graph may be made for one size only, whatever the message leaves free.
+        rows, columns = spec.shape[-3:-1] if process.component_last else spec.shape[-2:]
+        if problem is not None and rows is not None and columns is not None:
+            plan = plan_for(choose_patch(process, max_positions=1 << 62, fixed=(rows, columns)))
+            problem = _misfit(model, plan, 1)
+    if problem is not None:
+        raise problem
+    return plan, _max_batch(model, plan)
+
+
+def _max_positions(model: Model, process: PatchProcess, plan_for: Callable[[tuple[int, int]], PatchPlan]) -> int:
+    """How large a patch may be, from what a small one takes."""
+    margin = 2 * process.overlap
+    for exponent in range(12, 31, 3):
+        try:
+            rows, columns = choose_patch(process, max_positions=1 << exponent)
+            cost = model.cost(_shapes(model, plan_for((rows, columns)), 1))
+        except NnpfError:
+            continue  # nothing so small is legal, or the graph takes one size only, which is tried later
+        return max(1, NETWORK_BYTES * (rows + margin) * (columns + margin) // max(1, cost.peak_bytes))
+    return 1 << 62
+
+
+def _shapes(model: Model, plan: PatchPlan, batch: int) -> dict[str, Shape]:
+    """Shapes of all inputs; those beside the patches are small vectors."""
+    shapes: dict[str, Shape] = {
+        spec.name: tuple(1 if size is None else size for size in spec.shape) for spec in model.inputs
+    }
+    shapes[model.tensor_input.name] = (batch, *plan.patch_shape)
+    return shapes
+
+
+def _misfit(model: Model, plan: PatchPlan, batch: int) -> NnpfError | None:
+    """What is wrong with running the model on patches of this plan."""
+    spec = model.tensor_input
+    axis = spec.rank - 1 if plan.process.component_last else spec.rank - 3
+    channels = plan.patch_shape[axis - 1]
+    if spec.shape[axis] not in (None, channels):
+        return NnpfError(f"the model takes {spec}, the message says {channels} channels", subject=model.name)
+    try:
+        cost = model.cost(_shapes(model, plan, batch))
+    except NnpfError as error:
+        return error
+    expected = plan.output_shape(batch, len(cost.output_shape))
+    if len(cost.output_shape) not in (4, 5) or cost.output_shape != expected:
+        shape = [batch, *plan.patch_shape]
+        return NnpfError(
+            f"gives {list(cost.output_shape)} for {shape}, the message says {list(expected)}", subject=model.name
+        )
+    return None
+
+
+def _max_batch(model: Model, plan: PatchPlan) -> int:
+    if plan.num_patches == 1:
+        return 1
+    peak = model.cost(_shapes(model, plan, 1)).peak_bytes
+    batch = max(1, min(MAX_BATCH, plan.num_patches, NETWORK_BYTES // max(1, peak)))
+    # A graph that was exported for a batch of 1 mostly takes more; its shapes tell.
+    return batch if batch == 1 or _misfit(model, plan, batch) is None else 1
+
+
+def _other_inputs(model: Model, active: Active) -> Mapping[str, Any]:
+    """Prompt and seed, for the inputs that bear these names (nnpfc_auxiliary_inp_idc bits 1 and 2).
+
+    The seed goes in as a number, the prompt as its UTF-8 bytes. NnpfError for any other input.
+    """
+    found: dict[str, Any] = {}
+    for spec in model.inputs:
+        name = spec.name.lower()
+        if spec.name == model.tensor_input.name:
+            continue
+        if "seed" in name and active.seed is not None:
+            shape = tuple(1 if size is None else size for size in spec.shape)
+            found[spec.name] = np.full(shape, active.seed, spec.dtype)
+        elif "prompt" in name and active.prompt is not None and spec.dtype.kind in "iu" and spec.rank in (1, 2):
+            text = np.frombuffer(active.prompt.encode(), np.uint8).astype(spec.dtype)
+            found[spec.name] = text if spec.rank == 1 else text[np.newaxis]
+        else:
+            raise NnpfError(f"nothing in the messages is for the model's input {spec}", subject=model.name)
+    return found

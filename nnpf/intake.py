@@ -1,0 +1,321 @@
+"""A stream as the filters want it: decoded pictures in output order, each with the filters that are in force.
+
+What the bitstream says is read in decoding order, alongside the decoder; what comes out is in output order. Pictures
+that the decoder gives are held against the bitstream: which ones, in which order, of which size, with which hash.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from nnpf.activation import ActivationState, Active, Timeline
+from nnpf.characteristics import furthest_output, num_input_pics, out_of_range
+from nnpf.errors import NnpfError
+from nnpf.frames import Format, Frame
+from nnpf.picture_hash import differing
+from vsei import messages, sei
+from vsei.annexb import NalUnit
+from vsei.errors import VseiError
+from vsei.messages import Message, NnpfActivation, NnpfCharacteristics
+from vsei.messages.display import FramePackingArrangement
+from vsei.messages.hashes import DecodedPictureHash, HevcDecodedPictureHash
+from vsei.messages.nesting import MAX_DEPTH, HevcScalableNesting, ScalableNesting
+from vsei.messages.processing_order import SeiProcessingOrder
+from vsei.nal import Codec, is_sei
+from vsei.pictures import OutputOrder, Picture, PictureFormat, PictureUnit, Shown, picture_units
+from vsei.sei import SeiMessage
+
+if TYPE_CHECKING:
+    from nnpf.decoding import CodecName
+
+_DECODERS: Mapping[Codec, CodecName] = {Codec.VVC: "vvc", Codec.HEVC: "hevc", Codec.AVC: "h264"}
+_WANTED = frozenset(
+    kind.PAYLOAD_TYPE
+    for kind in (
+        NnpfCharacteristics,
+        NnpfActivation,
+        SeiProcessingOrder,
+        FramePackingArrangement,
+        DecodedPictureHash,
+        ScalableNesting,
+    )
+)
+_TEMPORAL_INTERLEAVING = 5  # fp_arrangement_type
+
+# The next decoded picture in output order, of the format that the stream says; None at the end.
+DecodedSource = Callable[[Format], Frame | None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InputPicture:
+    """A decoded picture, cropped, with what holds for it.
+
+    Attributes:
+        output_index: 0-based, in output order.
+        active: the filters in force, in the order to apply them.
+        reasons: why messages have no effect.
+        frame0: with temporally interleaved frame packing, fp_current_frame_is_frame0_flag; else None.
+        inputs_wanted: how many input pictures a filter that is known so far takes at most.
+        delay: how many pictures later a filter that is known so far may give the filtered version of a picture.
+    """
+
+    picture: Picture
+    output_index: int
+    frame: Frame
+    active: tuple[Active, ...]
+    reasons: tuple[str, ...]
+    frame0: bool | None
+    inputs_wanted: int
+    delay: int
+
+
+@dataclass(slots=True)
+class _Notes:
+    """What is kept of a picture until its samples are there."""
+
+    picture: Picture
+    reasons: list[str] = field(default_factory=list)
+    hashes: list[Message] = field(default_factory=list)
+
+
+class _Stream:
+    """What the bitstream says of its pictures: taken in decoding order, asked for in output order."""
+
+    def __init__(self, nal_units: Iterable[NalUnit], codec: Codec, layer_id: int, *, ordered: bool) -> None:
+        self._units = picture_units(nal_units, codec)
+        self._codec, self._layer, self._ordered = codec, layer_id, ordered
+        self._state = ActivationState()
+        self._order: OutputOrder[Picture] = OutputOrder()
+        self._packing: dict[int, Timeline[FramePackingArrangement]] = {}  # by CLVS
+        self.expected: deque[Picture] = deque()  # with `ordered`: in output order, as far as it is known
+        self.pending: dict[int, _Notes] = {}  # of pictures that are to be output, by decoding index
+        self._inputs_wanted, self._delay = 1, 0
+        self._output_index = 0
+
+    def units(self) -> Iterator[tuple[PictureUnit, Picture]]:
+        """Picture units of the layer in decoding order, their messages taken in."""
+        for unit in self._units:
+            picture = unit.picture
+            if picture is None:
+                if unit.problem is not None and any(header is not None for header in unit.headers):
+                    raise unit.problem
+                continue
+            if picture.layer_id != self._layer:
+                continue
+            notes = _Notes(picture)
+            found = list(self._messages(unit, notes))
+            for message in found:
+                if (
+                    isinstance(message, NnpfCharacteristics)
+                    and message.nnpfc_base_flag
+                    and out_of_range(message) is None
+                ):
+                    self._inputs_wanted = max(self._inputs_wanted, num_input_pics(message))
+                    self._delay = max(self._delay, furthest_output(message))
+                elif isinstance(message, FramePackingArrangement):
+                    self._packing.setdefault(picture.clvs, Timeline()).put(picture.poc, message)
+                elif isinstance(message, (DecodedPictureHash, HevcDecodedPictureHash)):
+                    notes.hashes.append(message)
+            self._state.take(decode_index=picture.decode_index, clvs=picture.clvs, poc=picture.poc, messages=found)
+            if picture.output:
+                self.pending[picture.decode_index] = notes
+            self._sort(self._order.push(picture, picture))
+            yield unit, picture
+        self._sort(self._order.flush())
+
+    def _sort(self, sorted_pictures: Iterable[Shown[Picture]]) -> None:
+        for output_index, picture in sorted_pictures:
+            if output_index is None:
+                self.pending.pop(picture.decode_index, None)  # dropped by a later picture, or never to be output
+            elif self._ordered:
+                self.expected.append(picture)
+
+    def _messages(self, unit: PictureUnit, notes: _Notes) -> Iterator[Message]:
+        for nal, header in zip(unit.units, unit.headers, strict=True):
+            if header is not None and is_sei(self._codec, header.nal_unit_type):
+                yield from self._read(sei.parse(header, nal.data).messages, header.layer_id, notes, 0)
+
+    def _read(self, coded: Iterable[SeiMessage], layer_id: int, notes: _Notes, depth: int) -> Iterator[Message]:
+        """The messages that concern the layer, those inside nesting messages in their place."""
+        for item in coded:
+            if item.payload_type not in _WANTED:
+                continue
+            try:
+                read = messages.decode(item, self._codec)
+            except VseiError as error:
+                name = messages.payload_name(item.payload_type, self._codec)
+                notes.reasons.append(f"{name} is ignored: it cannot be read: {error}")
+                continue
+            if read is None:
+                continue
+            message = read.message
+            if isinstance(message, (ScalableNesting, HevcScalableNesting)):
+                if getattr(message, "sn_subpic_flag", 0):
+                    if _WANTED & {inner.payload_type for inner in message.messages}:
+                        notes.reasons.append("messages for subpictures are ignored: only whole pictures are filtered")
+                elif depth < MAX_DEPTH and message.applies_to_layer(self._layer, layer_id):
+                    yield from self._read(message.messages, self._layer, notes, depth + 1)
+            elif layer_id == self._layer:
+                yield message
+
+    def ready(self, picture: Picture, frame: Frame, whole: Frame | None) -> InputPicture:
+        """A picture whose samples are there; to be called in output order.
+
+        Args:
+            whole: before cropping, to check its hash.
+
+        Raises:
+            NnpfError: it has another hash than the stream says.
+        """
+        notes = self.pending.pop(picture.decode_index)
+        if whole is not None:
+            for message in notes.hashes:
+                if wrong := differing(message, whole):
+                    raise NnpfError(
+                        f"picture with POC {picture.poc}: {', '.join(wrong)} as decoded does not have the hash that "
+                        "the stream gives (decoded picture hash SEI): decoder or stream is at fault"
+                    )
+        decision = self._state.decide(decode_index=picture.decode_index, clvs=picture.clvs, poc=picture.poc)
+        index = self._output_index
+        self._output_index += 1
+        return InputPicture(
+            picture,
+            index,
+            frame,
+            decision.active,
+            (*notes.reasons, *decision.reasons),
+            self._frame0(picture),
+            # Of temporally interleaved pictures every other one counts.
+            self._inputs_wanted * (2 if self._packing else 1),
+            self._delay,
+        )
+
+    def _frame0(self, picture: Picture) -> bool | None:
+        for old in [clvs for clvs in self._packing if clvs < picture.clvs]:
+            del self._packing[old]
+        held = self._packing[picture.clvs].at(picture.poc) if picture.clvs in self._packing else None
+        if held is None:
+            return None
+        since, message = held
+        if message.fp_arrangement_cancel_flag or (since != picture.poc and not message.fp_arrangement_persistence_flag):
+            return None
+        if message.fp_arrangement_type != _TEMPORAL_INTERLEAVING:
+            return None
+        return bool(message.fp_current_frame_is_frame0_flag)
+
+
+def picture_format(form: PictureFormat) -> Format:
+    """The format of the cropped picture."""
+    return Format(form.width, form.height, form.chroma_format_idc, form.bit_depth_luma, form.bit_depth_chroma)
+
+
+def decoded_pictures(
+    nal_units: Iterable[NalUnit], codec: Codec, *, layer_id: int = 0, check_hashes: bool = True
+) -> Iterator[InputPicture]:
+    """Decode a stream with PyAV.
+
+    Raises:
+        VseiError: its headers are broken.
+        NnpfError: the decoder fails, or its pictures are not those of the stream.
+    """
+    from nnpf.decoding import CodedPicture, decode
+
+    stream = _Stream(nal_units, codec, layer_id, ordered=False)
+    units = stream.units()
+    first = next(units, None)
+    if first is None:
+        raise NnpfError("the stream has no picture")
+    # The decoder must know before it starts whether any picture has 8 bits. The first one tells; a change is refused.
+    eight_bit = first[1].format.bit_depth_luma == 8
+
+    def coded() -> Iterator[CodedPicture]:
+        after_eos = False
+        for unit, picture in chain((first,), units):
+            if (picture.format.bit_depth_luma == 8) != eight_bit:
+                raise NnpfError("the bit depth changes between 8 and more inside the stream; decode it in parts")
+            data = b"".join(
+                part
+                for nal, header in zip(unit.units, unit.headers, strict=True)
+                if header is not None and header.layer_id == layer_id
+                for part in (b"\0\0\0\1", nal.data)
+            )
+            yield CodedPicture(data, picture.decode_index, after_eos)
+            after_eos = any(header is not None and header.name in ("EOS", "EOB") for header in unit.headers)
+
+    last: tuple[int, int] | None = None
+    # Cropping is done here, by the parameter sets as vsei read them: hashes are of whole pictures.
+    for decoded in decode(coded(), _DECODERS[codec], eight_bit=eight_bit, crop=False):
+        notes = stream.pending.get(decoded.decode_index)
+        if notes is None:
+            continue  # decoders give pictures that are not to be output; the bitstream decides
+        picture = notes.picture
+        if last is not None and (picture.clvs, picture.poc) <= last:
+            raise NnpfError(f"the decoder gives POC {picture.poc} after POC {last[1]}; give decoded pictures as YUV")
+        last = picture.clvs, picture.poc
+        frame = _cropped(decoded.frame, picture)
+        yield stream.ready(picture, frame, decoded.frame if check_hashes else None)
+    if stream.pending:
+        missing = stream.pending[min(stream.pending)].picture
+        raise NnpfError(
+            f"the decoder left out {len(stream.pending)} pictures, the first one in decoding order POC {missing.poc} "
+            f"(picture {missing.decode_index}); give decoded pictures as YUV"
+        )
+
+
+def _cropped(frame: Frame, picture: Picture) -> Frame:
+    window, wanted = picture.format, picture_format(picture.format)
+    whole = Format(
+        window.coded_width,
+        window.coded_height,
+        wanted.chroma_format_idc,
+        wanted.bit_depth_luma,
+        # A decoder knows one bit depth where there is no chroma.
+        wanted.bit_depth_chroma if wanted.chroma_format_idc else frame.format.bit_depth_chroma,
+    )
+    if frame.format != whole:
+        raise NnpfError(f"picture with POC {picture.poc} is {whole} in the stream, and {frame.format} decoded")
+    planes = []
+    for at, (rows, columns) in enumerate(wanted.shapes):
+        sub_w, sub_h = (1, 1) if at == 0 else (wanted.SubWidthC, wanted.SubHeightC)
+        top, left = window.top // sub_h, window.left // sub_w
+        planes.append(frame.planes[at][top : top + rows, left : left + columns])
+    return Frame(tuple(planes), wanted)
+
+
+def given_pictures(
+    nal_units: Iterable[NalUnit], codec: Codec, source: DecodedSource, *, layer_id: int = 0
+) -> Iterator[InputPicture]:
+    """Pictures that were decoded elsewhere, cropped, in output order. Hashes are of whole pictures and not checked.
+
+    Raises:
+        VseiError: the stream's headers are broken.
+        NnpfError: the pictures are more or fewer than those of the stream, or of another format.
+    """
+    stream = _Stream(nal_units, codec, layer_id, ordered=True)
+    form: Format | None = None
+    count = 0
+
+    def available() -> Iterator[InputPicture]:
+        nonlocal count, form
+        while stream.expected:
+            picture = stream.expected.popleft()
+            form = picture_format(picture.format)
+            frame = source(form)
+            if frame is None:
+                raise NnpfError(f"the decoded pictures end after {count}; the stream goes on with POC {picture.poc}")
+            if frame.format != form:
+                raise NnpfError(f"picture with POC {picture.poc} is {form} in the stream, and {frame.format} decoded")
+            count += 1
+            yield stream.ready(picture, frame, None)
+
+    for _ in stream.units():
+        yield from available()
+    yield from available()
+    if form is None:
+        raise NnpfError("the stream has no picture")
+    if source(form) is not None:
+        raise NnpfError(f"there are more decoded pictures than the {count} that the stream outputs")
