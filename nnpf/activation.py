@@ -11,8 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from nnpf.characteristics import out_of_range
+from vsei import messages as sei_messages
 from vsei.messages import Message, NnpfActivation, NnpfCharacteristics
 from vsei.messages.nnpf import reserved_value
+from vsei.messages.processing_order import SeiProcessingOrder
 
 # A hostile stream could name a new nnpfc_id in every message. The standard's own bound on filters that are active at a
 # time is far below.
@@ -42,13 +45,16 @@ class Active:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What applies to one picture, in bitstream order of the activations, and why other messages do not."""
+    """What applies to one picture, in the order to apply it, and why other messages do not.
+
+    The order is that of an SEI processing order message of the CLVS where there is one, else that of the bitstream.
+    """
 
     active: tuple[Active, ...]
     reasons: tuple[str, ...] = ()
 
 
-class _Timeline(Generic[T]):
+class Timeline(Generic[T]):
     """Values that hold from a POC on."""
 
     __slots__ = ("_pocs", "_values")
@@ -80,10 +86,10 @@ class _Filter:
 
     order: int  # of its first activation in the bitstream
     base: tuple[int, NnpfCharacteristics] | None = None  # and the decoding index of its picture
-    updates: _Timeline[NnpfCharacteristics] = field(default_factory=_Timeline)
-    activations: _Timeline[tuple[int, NnpfActivation]] = field(default_factory=_Timeline)
-    prompts: _Timeline[str] = field(default_factory=_Timeline)
-    seeds: _Timeline[int] = field(default_factory=_Timeline)
+    updates: Timeline[NnpfCharacteristics] = field(default_factory=Timeline)
+    activations: Timeline[tuple[int, NnpfActivation]] = field(default_factory=Timeline)
+    prompts: Timeline[str] = field(default_factory=Timeline)
+    seeds: Timeline[int] = field(default_factory=Timeline)
 
 
 class ActivationState:
@@ -93,11 +99,15 @@ class ActivationState:
     def __init__(self) -> None:
         self._clvss: dict[int, dict[int, _Filter]] = {}
         self._reasons: dict[tuple[int, int], list[str]] = {}  # by CLVS and decoding index
+        self._processing_orders: dict[int, SeiProcessingOrder] = {}  # by CLVS
 
     def take(self, *, decode_index: int, clvs: int, poc: int, messages: Iterable[Message]) -> None:
-        """The messages of one picture unit, in bitstream order; others than NNPFC and NNPFA do not matter."""
+        """The messages of one picture unit, in bitstream order. NNPFC, NNPFA and SEI processing order matter."""
         reasons: list[str] = []
         for message in messages:
+            if isinstance(message, SeiProcessingOrder):
+                # The same for the whole CLVS; with several (for viewing, for analysis) the first one counts.
+                self._processing_orders.setdefault(clvs, message)
             if not isinstance(message, (NnpfCharacteristics, NnpfActivation)):
                 continue
             filters = self._clvss.setdefault(clvs, {})
@@ -132,6 +142,8 @@ class ActivationState:
                 return "an update without a base before it in this CLVS"
             if not message.nnpfc_property_present_flag:
                 return "a base without properties"
+            if (large := out_of_range(message)) is not None:
+                return f"{large[0]} {large[1]} is out of range"
             known.base = (decode_index, message)
             return None
         base = known.base[1]
@@ -144,8 +156,9 @@ class ActivationState:
 
     def decide(self, *, decode_index: int, clvs: int, poc: int) -> Decision:
         """The filters in force for an output picture."""
-        for old in [c for c in self._clvss if c < clvs]:
-            del self._clvss[old]
+        for state in (self._clvss, self._processing_orders):
+            for old in [c for c in state if c < clvs]:
+                del state[old]
         for key in [k for k in self._reasons if k[0] < clvs]:
             del self._reasons[key]  # of pictures that were not output
         reasons = self._reasons.pop((clvs, decode_index), [])
@@ -179,5 +192,32 @@ class ActivationState:
                 seed[1] if seed else base.nnpfc_seed,
             )
             found.append((known.order, active))
-        found.sort(key=lambda item: item[0])
+        order = self._processing_orders.get(clvs)
+        # Filters that the processing order message leaves out come last.
+        found.sort(key=lambda item: (_processing_order(order, item[1]), item[0]))
         return Decision(tuple(active for _, active in found), tuple(reasons))
+
+
+_LAST = 256  # po_sei_processing_order has 8 bits
+
+
+def _processing_order(order: SeiProcessingOrder | None, active: Active) -> int:
+    """po_sei_processing_order of the entry for a filter: one for its NNPFA, else one for its NNPFC. An entry may be
+    for messages that begin with certain bits only, which is how it tells filters apart."""
+    if order is None:
+        return _LAST
+    prefixes = order.po_sei_prefix_data_bits or ()
+    for message in (active.activation, active.base):
+        payload = sei_messages.encode(message).payload
+        for at, payload_type in enumerate(order.po_sei_payload_type):
+            prefix = prefixes[at] if order.po_sei_prefix_flag[at] and at < len(prefixes) else None
+            if payload_type == message.PAYLOAD_TYPE and _begins_with(payload, prefix):
+                return order.po_sei_processing_order[at]
+    return _LAST
+
+
+def _begins_with(payload: bytes, bits: str | None) -> bool:
+    if not bits:
+        return True
+    head = "".join(f"{byte:08b}" for byte in payload[: -(-len(bits) // 8)])
+    return head.startswith(bits)

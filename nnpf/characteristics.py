@@ -30,6 +30,39 @@ def _value(element: int | None) -> int:
     return element or 0
 
 
+# The largest values that H.274 8.28.1.2 allows: they bound what a message can make a receiver do. Out of range, the
+# message is ignored.
+_LARGEST = {
+    "nnpfc_num_input_pics_minus1": 63,
+    "nnpfc_interpolated_pics": 63,
+    "nnpfc_extrapolated_pics_minus1": 62,
+    "nnpfc_pic_width_num_minus1": 65535,
+    "nnpfc_pic_width_denom_minus1": 65535,
+    "nnpfc_pic_height_num_minus1": 65535,
+    "nnpfc_pic_height_denom_minus1": 65535,
+    "nnpfc_inp_tensor_luma_bitdepth_minus8": 24,
+    "nnpfc_inp_tensor_chroma_bitdepth_minus8": 24,
+    "nnpfc_out_tensor_luma_bitdepth_minus8": 24,
+    "nnpfc_out_tensor_chroma_bitdepth_minus8": 24,
+    "nnpfc_overlap": 16383,
+    "nnpfc_patch_width_minus1": 32766,
+    "nnpfc_patch_height_minus1": 32766,
+    "nnpfc_luma_padding_val": 65535,
+    "nnpfc_cb_padding_val": 65535,
+    "nnpfc_cr_padding_val": 65535,
+}
+
+
+def out_of_range(c: NnpfCharacteristics) -> tuple[str, int] | None:
+    """The first element that is larger than the standard allows and that a receiver acts on, with its value."""
+    for element, largest in _LARGEST.items():
+        value = getattr(c, element)
+        for item in value if isinstance(value, tuple) else (value,):
+            if item is not None and item > largest:
+                return element, item
+    return None
+
+
 def num_input_pics(c: NnpfCharacteristics) -> int:
     return _value(c.nnpfc_num_input_pics_minus1) + 1
 
@@ -73,6 +106,23 @@ def output_pictures(c: NnpfCharacteristics) -> tuple[OutputPicture, ...]:
         extra = _value(c.nnpfc_extrapolated_pics_minus1) + 1
         pictures += [OutputPicture("extrapolated", 0, Fraction(k + 1)) for k in range(extra)]
     return tuple(pictures)
+
+
+def furthest_output(c: NnpfCharacteristics) -> int:
+    """The largest index of an input picture that an output picture stands for, or follows: how many pictures later than
+    itself a picture may be shown."""
+    return max((picture.index for picture in output_pictures(c)), default=0)
+
+
+def closing_inferences(c: NnpfCharacteristics, output_flags: tuple[int, ...]) -> int:
+    """numPostRoll: how many times a filter runs again after the last picture, so that the last pictures are served too
+    (H.274 8.28.2.2). `output_flags`: of the filtered input pictures, in index order."""
+    if c.nnpfc_purpose & PICTURE_RATE_UPSAMPLING:
+        intervals = [at for at, count in enumerate(c.nnpfc_interpolated_pics or ()) if count]
+        pure = c.nnpfc_purpose == PICTURE_RATE_UPSAMPLING
+        return intervals[0] if pure and len(intervals) == 1 and intervals[0] > 0 else 0
+    shown = [index for index, flag in zip(filtered_inputs(c), output_flags, strict=True) if flag]
+    return shown[0] if num_input_pics(c) > 1 and len(shown) == 1 else 0
 
 
 def output_format(c: NnpfCharacteristics, inp: Format, out_bit_depth: int | None = None) -> Format:
@@ -175,10 +225,6 @@ def patch_process(c: NnpfCharacteristics, inp: Format, out_bit_depth: int | None
             _value(c.nnpfc_cr_padding_val),
         ),
     )
-
-
-def changes_picture_rate(c: NnpfCharacteristics) -> bool:
-    return bool(c.nnpfc_purpose & (PICTURE_RATE_UPSAMPLING | TEMPORAL_EXTRAPOLATION))
 
 
 def strength_control(slice_qp_y: int, bit_depth_luma: int, *, h266: bool = True) -> Fraction:

@@ -1,65 +1,52 @@
 """The decoder side: a stream in, the pictures out that a receiver shows, filtered where a filter is in force.
 
-    with apply(nal_units, Codec.VVC, ApplyOptions(sources=ModelSources(folder))) as run:
-        for shown in run:
+    with apply(nal_units, Codec.VVC, ApplyOptions(sources=ModelSources(folder))) as pictures:
+        for shown in pictures:
             write_frame(file, shown.frame)
 
 Decoding, filtering and the caller's loop run at the same time, a few pictures apart; memory does not grow with the
 length of the stream. What was applied to each picture, with what and how long it took, comes with the picture. What
-cannot be done is an error or a reason in the record; nothing is left out in silence.
+cannot be done is an error, or a reason in the record; nothing is left out in silence.
 """
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Literal
 
 import numpy as np
 
-from nnpf.activation import ActivationState, Active
+from nnpf.activation import Active
 from nnpf.characteristics import (
-    changes_picture_rate,
+    OutputPicture,
+    closing_inferences,
     filtered_inputs,
     num_input_pics,
-    patch_process,
+    output_pictures,
     strength_control,
 )
 from nnpf.errors import NnpfError
-from nnpf.frames import Format, Frame
+from nnpf.filters import Applied, EngineChoice, Filters
+from nnpf.frames import Format, Frame, Plane
+from nnpf.intake import DecodedSource, InputPicture, decoded_pictures, given_pictures
 from nnpf.pipeline import running_ahead
-from nnpf.sources import ModelSources, apply_update, load_base
-from nnpf.tensors import PatchPlan, PatchProcess, choose_patch
-from vsei import messages, sei
+from nnpf.sources import ModelSources
 from vsei.annexb import NalUnit
-from vsei.errors import VseiError
-from vsei.messages import Message, NnpfActivation, NnpfCharacteristics
-from vsei.nal import Codec, is_sei
-from vsei.pictures import OutputOrder, Picture, PictureFormat, PictureUnit, picture_units
-from vsei.pictures import Shown as InOrder
-
-if TYPE_CHECKING:
-    from nnpf.engines import Engine, Network
-    from nnpf.model import Model, Shape
+from vsei.messages.nnpf import PICTURE_RATE_UPSAMPLING
+from vsei.nal import Codec
+from vsei.pictures import Picture
 
 # Pictures that wait between two stages: enough to keep both busy, little enough for 8K (50 MB each).
 QUEUE_DEPTH = 3
-# Networks that stay compiled: a stream alternates between a base and a few updates.
-MAX_NETWORKS = 4
-# Tensors inside the network, at most, in bytes as the graph's shapes give them. A constant, so that the choice of
-# patches does not depend on the machine.
-NETWORK_BYTES = 2 << 30
-# Patches in one run of the network. More gain nothing on a CPU: each one fills its caches.
-MAX_BATCH = 8
-# Decoded pictures that are kept for filters of several input pictures before any such filter is known.
-_KEPT_BYTES = 256 << 20
-_MAX_INPUT_PICS = 64
-
-_DECODERS: Mapping[Codec, Any] = {Codec.VVC: "vvc", Codec.HEVC: "hevc", Codec.AVC: "h264"}
+# Pictures that are kept for filters of several input pictures before any such filter is known.
+_KEPT_BYTES = 64 << 20
+_MAX_INPUT_PICS = 64  # nnpfc_num_input_pics_minus1 is at most 63
+# Following pictures that an activation may ask to be waited for (nnpfa_num_input_pic_shift).
+_MAX_SHIFT = _MAX_INPUT_PICS - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +59,7 @@ class ApplyOptions:
         patch: columns and rows of the patches, in the units of the message, where it leaves the size free.
         out_bit_depth: see `nnpf.characteristics.output_format`.
         layer_id: nuh_layer_id of the pictures to take.
+        check_hashes: compare decoded pictures with the decoded picture hash SEI where the stream has it.
         skip_failures: a filter that cannot be had or run is a reason in the record, and the picture is shown as
             decoded. Else it is an error, for the result would not be what the stream asks for.
     """
@@ -83,32 +71,8 @@ class ApplyOptions:
     patch: tuple[int, int] | None = None
     out_bit_depth: int | None = None
     layer_id: int = 0
+    check_hashes: bool = True
     skip_failures: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """A filter that ran on a picture.
-
-    Attributes:
-        model: its name, and that of its update.
-        update: whether an update was in force.
-        engine, device: what ran it.
-        patch: columns and rows of a patch, in units (see `nnpf.tensors`), without overlap.
-        patches: how many made up the picture.
-        strength: StrengthControlVal of the current picture, where the filter takes it.
-        seconds: for tensors in, network, tensors out.
-    """
-
-    nnpfc_id: int
-    model: str
-    update: bool
-    engine: str
-    device: str
-    patch: tuple[int, int]
-    patches: int
-    strength: float | None
-    seconds: tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +80,12 @@ class PictureRecord:
     """What happened to a picture.
 
     Attributes:
+        decode_index, output_index, poc, clvs: of the coded picture; of an interpolated one, the coded picture after it,
+            of an extrapolated one, the coded picture before it.
+        kind: "decoded" where no filter made it.
+        position: when it is shown, in intervals of the coded pictures: output_index for those themselves, between two
+            for interpolated ones.
+        applied: the filters that ran for it, in order.
         reasons: why a filter or a message had no effect; empty where nothing was left undone.
     """
 
@@ -123,13 +93,15 @@ class PictureRecord:
     output_index: int
     poc: int
     clvs: int
+    kind: Literal["decoded", "filtered", "interpolated", "extrapolated"]
+    position: float
     applied: tuple[Applied, ...]
     reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shown:
-    """A picture to show, the decoded one it was made of, and the record."""
+    """A picture to show, the decoded one that it stands for (see PictureRecord), and the record."""
 
     frame: Frame
     decoded: Frame
@@ -138,11 +110,7 @@ class Shown:
 
 @contextmanager
 def apply(
-    nal_units: Iterable[NalUnit],
-    codec: Codec,
-    options: ApplyOptions,
-    *,
-    decoded: Callable[[Format], Frame | None] | None = None,
+    nal_units: Iterable[NalUnit], codec: Codec, options: ApplyOptions, *, decoded: DecodedSource | None = None
 ) -> Iterator[Iterator[Shown]]:
     """Pictures of a stream in output order, filtered.
 
@@ -155,487 +123,287 @@ def apply(
         VseiError: the headers of the stream are broken.
         NnpfError: the decoder fails, its pictures are not those of the stream, or a filter cannot be had or run.
     """
-    with ExitStack() as stack:
-        source = _decode(nal_units, codec, options) if decoded is None else _take(nal_units, codec, options, decoded)
-        pictures = stack.enter_context(running_ahead(source, QUEUE_DEPTH, "nnpf decode"))
-        filtered = _Runner(codec, options).run(pictures)
-        yield stack.enter_context(running_ahead(filtered, QUEUE_DEPTH, "nnpf filter"))
-
-
-# --- pictures in -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Ready:
-    """A decoded picture in output order, with the filters in force."""
-
-    picture: Picture
-    output_index: int
-    frame: Frame
-    active: tuple[Active, ...]
-    reasons: tuple[str, ...]
-    inputs_wanted: int  # how many input pictures a filter that is known so far takes at most
-
-
-class _Stream:
-    """What the bitstream says of its pictures, taken in decoding order and asked for in output order."""
-
-    def __init__(self, nal_units: Iterable[NalUnit], codec: Codec, options: ApplyOptions, *, ordered: bool) -> None:
-        self._units = picture_units(nal_units, codec)
-        self._ordered = ordered
-        self._codec, self._layer = codec, options.layer_id
-        self._state = ActivationState()
-        self._order: OutputOrder[Picture] = OutputOrder()
-        self._notes: dict[int, list[str]] = {}
-        self.expected: deque[Picture] = deque()  # with `ordered`: in output order, as far as it is known
-        self.pictures: dict[int, Picture] = {}  # that are to be output and were not asked for yet
-        self.inputs_wanted = 1
-        self._output_index = 0
-
-    def units(self) -> Iterator[tuple[PictureUnit, Picture]]:
-        """Picture units of the layer, in decoding order, their messages taken in."""
-        for unit in self._units:
-            picture = unit.picture
-            if picture is None:
-                if unit.problem is not None and any(h is not None for h in unit.headers):
-                    raise unit.problem
-                continue
-            if picture.layer_id != self._layer:
-                continue
-            found = list(self._messages(unit, picture))
-            for message in found:
-                if isinstance(message, NnpfCharacteristics) and message.nnpfc_base_flag:
-                    self.inputs_wanted = max(self.inputs_wanted, min(num_input_pics(message), _MAX_INPUT_PICS))
-            self._state.take(decode_index=picture.decode_index, clvs=picture.clvs, poc=picture.poc, messages=found)
-            if picture.output:
-                self.pictures[picture.decode_index] = picture
-            self._sort(self._order.push(picture, picture))
-            yield unit, picture
-        self._sort(self._order.flush())
-
-    def _sort(self, shown: Iterable[InOrder[Picture]]) -> None:
-        for output_index, picture in shown:
-            if output_index is None:
-                self.pictures.pop(picture.decode_index, None)  # dropped by a later picture, or never to be output
-            elif self._ordered:
-                self.expected.append(picture)
-
-    def _messages(self, unit: PictureUnit, picture: Picture) -> Iterator[Message]:
-        for nal, header in zip(unit.units, unit.headers, strict=True):
-            if header is None or not is_sei(self._codec, header.nal_unit_type) or header.layer_id != self._layer:
-                continue
-            for coded in sei.parse(header, nal.data).messages:
-                if coded.payload_type not in (NnpfCharacteristics.PAYLOAD_TYPE, NnpfActivation.PAYLOAD_TYPE):
-                    continue
-                try:
-                    read = messages.decode(coded, self._codec)
-                except VseiError as error:
-                    name = messages.payload_name(coded.payload_type, self._codec)
-                    self._notes.setdefault(picture.decode_index, []).append(f"{name} is broken: {error}")
-                else:
-                    if read is not None:
-                        yield read.message
-
-    def ready(self, picture: Picture, frame: Frame) -> _Ready:
-        """A picture whose samples are there; to be called in output order."""
-        del self.pictures[picture.decode_index]
-        decision = self._state.decide(decode_index=picture.decode_index, clvs=picture.clvs, poc=picture.poc)
-        reasons = (*self._notes.pop(picture.decode_index, ()), *decision.reasons)
-        index = self._output_index
-        self._output_index += 1
-        return _Ready(picture, index, frame, decision.active, reasons, self.inputs_wanted)
-
-
-def _format(form: PictureFormat) -> Format:
-    return Format(form.width, form.height, form.chroma_format_idc, form.bit_depth_luma, form.bit_depth_chroma)
-
-
-def _decode(nal_units: Iterable[NalUnit], codec: Codec, options: ApplyOptions) -> Iterator[_Ready]:
-    from nnpf.decoding import CodedPicture, decode
-
-    stream = _Stream(nal_units, codec, options, ordered=False)
-    # The VVC decoder must know before its start whether any picture has 8 bits; the first one tells, and a later
-    # change is refused below.
-    units = stream.units()
-    first = next(units, None)
-    if first is None:
-        raise NnpfError("the stream has no picture")
-    eight_bit = first[1].format.bit_depth_luma == 8
-
-    def coded() -> Iterator[CodedPicture]:
-        after_eos = False
-        for unit, picture in _chain(first, units):
-            if (picture.format.bit_depth_luma == 8) != eight_bit:
-                raise NnpfError("the bit depth changes between 8 and more inside the stream; decode it in parts")
-            data = b"".join(
-                part
-                for nal, header in zip(unit.units, unit.headers, strict=True)
-                if header is not None and header.layer_id == picture.layer_id
-                for part in (b"\0\0\0\1", nal.data)
-            )
-            yield CodedPicture(data, picture.decode_index, after_eos)
-            after_eos = any(header is not None and header.name in ("EOS", "EOB") for header in unit.headers)
-
-    last: tuple[int, int] | None = None
-    for frame in decode(coded(), _DECODERS[codec], eight_bit=eight_bit):
-        picture = stream.pictures.get(frame.decode_index)
-        if picture is None:
-            # A decoder may give pictures that are not to be output; the bitstream decides.
-            continue
-        _check_format(picture, frame.frame)
-        if last is not None and (picture.clvs, picture.poc) <= last:
-            raise NnpfError(f"the decoder gives POC {picture.poc} after POC {last[1]}; give decoded pictures as YUV")
-        last = picture.clvs, picture.poc
-        yield stream.ready(picture, frame.frame)
-    if stream.pictures:
-        missing = min(stream.pictures.values(), key=lambda p: p.decode_index)
-        raise NnpfError(
-            f"the decoder left out {len(stream.pictures)} pictures, the first one in decoding order POC {missing.poc} "
-            f"(picture {missing.decode_index}); give decoded pictures as YUV"
-        )
-
-
-def _chain(
-    first: tuple[PictureUnit, Picture], rest: Iterator[tuple[PictureUnit, Picture]]
-) -> Iterator[tuple[PictureUnit, Picture]]:
-    yield first
-    yield from rest
-
-
-def _check_format(picture: Picture, frame: Frame) -> None:
-    wanted = _format(picture.format)
-    # A decoder knows one bit depth only where there is no chroma.
-    if frame.format != wanted and not (
-        wanted.chroma_format_idc == 0
-        and frame.format.shapes == wanted.shapes
-        and frame.format.bit_depths == wanted.bit_depths
+    layer = options.layer_id
+    if decoded is None:
+        source = decoded_pictures(nal_units, codec, layer_id=layer, check_hashes=options.check_hashes)
+    else:
+        source = given_pictures(nal_units, codec, decoded, layer_id=layer)
+    with (
+        running_ahead(source, QUEUE_DEPTH, "nnpf decode") as pictures,
+        running_ahead(_Runner(codec, options).run(pictures), QUEUE_DEPTH, "nnpf filter") as shown,
     ):
-        raise NnpfError(f"picture with POC {picture.poc} is {wanted} in the stream, and {frame.format} decoded")
+        yield shown
 
 
-def _take(
-    nal_units: Iterable[NalUnit], codec: Codec, options: ApplyOptions, decoded: Callable[[Format], Frame | None]
-) -> Iterator[_Ready]:
-    """Pictures that were decoded elsewhere."""
-    stream = _Stream(nal_units, codec, options, ordered=True)
-    count, form = 0, Format(1, 1)
-
-    def taken() -> Iterator[_Ready]:
-        nonlocal count, form
-        while stream.expected:
-            picture = stream.expected.popleft()
-            form = _format(picture.format)
-            frame = decoded(form)
-            if frame is None:
-                raise NnpfError(f"the decoded pictures end after {count}; the stream goes on with POC {picture.poc}")
-            _check_format(picture, frame)
-            count += 1
-            yield stream.ready(picture, frame)
-
-    for _ in stream.units():
-        yield from taken()
-    yield from taken()
-    if count == 0:
-        raise NnpfError("the stream has no picture")
-    if decoded(form) is not None:
-        raise NnpfError(f"there are more decoded pictures than the {count} that the stream outputs")
-
-
-# --- filtering -------------------------------------------------------------------------------------------------------
+Kind = Literal["decoded", "filtered", "interpolated", "extrapolated"]
 
 
 @dataclass(slots=True, eq=False)
-class _Prepared:
-    """A network with the plan for one picture format."""
+class _Extra:
+    """An interpolated or extrapolated picture. `offset`: when it is shown, from the picture that it belongs to."""
 
-    plan: PatchPlan
-    into: Any  # the input tensor, used again and again
-    max_batch: int
+    kind: Kind
+    offset: Fraction
+    frame: Frame
+    applied: list[Applied]
 
 
-class _Filter:
-    """One base filter, with or without an update, compiled."""
+@dataclass(slots=True, eq=False)
+class _Slot:
+    """A coded picture on its way: what is shown for it, as far as it is known.
 
-    def __init__(self, model: Model, engine: Engine) -> None:
-        self.model, self.engine = model, engine
-        self.network: Network = engine.compile(model)
-        self.prepared: OrderedDict[Format, _Prepared] = OrderedDict()
+    `stages`: the picture as each filter in the order of application took it, for later inferences of the same filter.
+    """
+
+    source: InputPicture
+    frame: Frame
+    stages: list[Frame]
+    applied: list[Applied] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    extras: list[_Extra] = field(default_factory=list)
+    shown: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        frames = {id(frame): frame for frame in (self.source.frame, self.frame, *self.stages)}
+        return sum(plane.nbytes for frame in frames.values() for plane in frame.planes)
+
+    def show(self) -> Iterator[Shown]:
+        self.shown = True
+        own = _Extra("filtered" if self.applied else "decoded", Fraction(0), self.frame, self.applied)
+        picture = self.source.picture
+        for item in sorted((*self.extras, own), key=lambda extra: extra.offset):
+            record = PictureRecord(
+                picture.decode_index,
+                self.source.output_index,
+                picture.poc,
+                picture.clvs,
+                item.kind,
+                float(self.source.output_index + item.offset),
+                tuple(item.applied),
+                tuple(self.reasons) if item is own else (),
+            )
+            yield Shown(item.frame, self.source.frame, record)
 
 
 class _Runner:
+    """Goes through the pictures in output order. The latest ones stay at hand: as inputs of filters, and until it is
+    clear in which form they are shown."""
+
     def __init__(self, codec: Codec, options: ApplyOptions) -> None:
         self._codec, self._options = codec, options
-        self._engines: dict[bool, Engine] = {}
-        self._bases: OrderedDict[NnpfCharacteristics, Model] = OrderedDict()
-        self._filters: OrderedDict[tuple[NnpfCharacteristics, NnpfCharacteristics | None], _Filter] = OrderedDict()
-        self._failed: dict[tuple[NnpfCharacteristics, NnpfCharacteristics | None], NnpfError] = {}
-        self._history: deque[_Ready] = deque()  # decoded pictures before the current one, the latest first
-        self._complete = True  # whether the history goes back as far as any filter may ask
+        self._filters = Filters(
+            options.sources, EngineChoice(engine=options.engine, device=options.device, threads=options.threads)
+        )
+        self._slots: deque[_Slot] = deque()  # the current picture last
+        self._complete = True  # whether the slots go back as far as any filter may ask
 
-    def run(self, pictures: Iterator[_Ready]) -> Iterator[Shown]:
-        for ready in pictures:
-            yield self._shown(ready)
-            self._remember(ready)
+    def run(self, pictures: Iterator[InputPicture]) -> Iterator[Shown]:
+        ahead: deque[InputPicture] = deque()
 
-    def _remember(self, ready: _Ready) -> None:
-        self._history.appendleft(ready)
-        size = sum(plane.nbytes for plane in ready.frame.planes)
-        keep = max(ready.inputs_wanted - 1, min(_MAX_INPUT_PICS - 1, _KEPT_BYTES // max(1, size)))
-        while len(self._history) > keep:
-            self._history.pop()
+        def look(count: int) -> None:
+            while len(ahead) < count and (picture := next(pictures, None)) is not None:
+                ahead.append(picture)
+
+        look(1)
+        while ahead:
+            current = ahead.popleft()
+            # One picture ahead tells whether this is the last one; filters may ask for more.
+            look(max(1, *(_shift(active) for active in current.active), 1))
+            following = ahead[0] if ahead else None
+            self._slots.append(_Slot(current, current.frame, [current.frame], reasons=list(current.reasons)))
+            self._filter(current, list(ahead), following)
+            yield from self._settled(current.delay)
+            self._forget(current)
+        yield from self._settled(-1)
+
+    def _settled(self, delay: int) -> Iterator[Shown]:
+        """Show what no later inference can change."""
+        for at, slot in enumerate(self._slots):
+            if not slot.shown and len(self._slots) - 1 - at >= delay:
+                yield from slot.show()
+
+    def _forget(self, current: InputPicture) -> None:
+        affordable = _KEPT_BYTES // self._slots[-1].nbytes
+        keep = max(current.inputs_wanted, min(_MAX_INPUT_PICS, affordable), 1)
+        while len(self._slots) > keep and self._slots[0].shown:
+            self._slots.popleft()
             self._complete = False
 
-    def _shown(self, ready: _Ready) -> Shown:
-        frame = ready.frame
-        applied: list[Applied] = []
-        reasons = list(ready.reasons)
-        for active in ready.active:
+    def _filter(self, current: InputPicture, ahead: Sequence[InputPicture], following: InputPicture | None) -> None:
+        slot = self._slots[-1]
+        made: list[_Extra] = []  # by the filters so far: the filters after them take these too
+        for stage, active in enumerate(current.active):
             try:
-                result = self._apply(active, ready, frame)
+                for extra in made:
+                    self._filter_extra(active, extra, current)
+                made += self._run_filter(active, stage, current, ahead, following)
             except NnpfError as error:
-                where = f"NNPFC {active.nnpfc_id} at POC {ready.picture.poc}"
+                where = f"NNPFC {active.nnpfc_id} at POC {current.picture.poc}"
                 if not self._options.skip_failures:
                     raise NnpfError(f"{where}: {error}") from None
-                reasons.append(f"{where} is not applied: {error}")
-            else:
-                if isinstance(result, str):
-                    reasons.append(result)
-                else:
-                    frame = result[0]
-                    applied.append(result[1])
-        record = PictureRecord(
-            ready.picture.decode_index,
-            ready.output_index,
-            ready.picture.poc,
-            ready.picture.clvs,
-            tuple(applied),
-            tuple(reasons),
-        )
-        return Shown(frame, ready.frame, record)
+                slot.reasons.append(f"{where} is not applied: {error}")
+            slot.stages.append(slot.frame)
 
-    def _apply(self, active: Active, ready: _Ready, current: Frame) -> tuple[Frame, Applied] | str:
-        """The filtered picture, or why the message asks for none."""
-        base = active.base
-        filtered = filtered_inputs(base)
-        if changes_picture_rate(base) or filtered != (0,):
-            raise NnpfError("filters that make other pictures than the current one are not supported yet")
-        if active.activation.nnpfa_output_flag and not active.activation.nnpfa_output_flag[0]:
-            return f"NNPFA {active.nnpfc_id} has no effect: nnpfa_output_flag[ 0 ] is 0"
-        compiled = self._filter(active)
-        prepared = self._prepare(compiled, base, current.format)
-        plan = prepared.plan
-        start = time.perf_counter()
-        frames, strengths = self._inputs(active, ready, current)
-        tensor = plan.pack(frames, strengths, prepared.into)
-        packed = time.perf_counter()
-        others = _other_inputs(compiled.model, active)
-        name = compiled.model.tensor_input.name
-        output = plan.run(
-            lambda batch: compiled.network.run({name: batch, **others}), tensor, max_batch=prepared.max_batch
-        )
-        done = time.perf_counter()
-        (frame,) = plan.store(output, [current])
-        applied = Applied(
-            active.nnpfc_id,
-            compiled.model.name,
-            active.update is not None,
-            compiled.engine.name,
-            compiled.engine.device,
-            (plan.patch[1], plan.patch[0]),
-            plan.num_patches,
-            float(strengths[0]) if plan.process.strength else None,
-            (packed - start, done - packed, time.perf_counter() - done),
-        )
-        return frame, applied
-
-    def _inputs(self, active: Active, ready: _Ready, current: Frame) -> tuple[list[Frame], list[Fraction]]:
-        """inputPic[ ] and the strength of each (H.274 8.28.2.2)."""
-        frames, strengths = [current], [self._strength(ready.picture)]
+    def _run_filter(
+        self,
+        active: Active,
+        stage: int,
+        current: InputPicture,
+        ahead: Sequence[InputPicture],
+        following: InputPicture | None,
+    ) -> list[_Extra]:
+        """All inferences of a filter for the current picture. Returns the additional pictures that they make."""
         base, activation = active.base, active.activation
-        for at in range(1, num_input_pics(base)):
-            before = self._history[at - 1] if at <= len(self._history) else None
-            if before is None and not self._complete:
-                raise NnpfError(f"input picture {at} was not kept: the filter was not known when it was decoded")
-            if before is not None and activation.nnpfa_no_prev_clvs_flag and before.picture.clvs != ready.picture.clvs:
-                before = None
-            if before is not None:
-                frames.append(before.frame)
-                strengths.append(self._strength(before.picture))
-            elif base.nnpfc_absent_input_pic_zero_flag:
-                frames.append(_zeros(current.format))
-                strengths.append(strengths[-1])
+        flags = _output_flags(active)
+        shift = _shift(active)
+        inputs = self._inputs(active, stage, current, ahead[:shift])
+        made = self._infer(active, stage, inputs, flags)
+        last_of_clvs = following is None or following.picture.clvs != current.picture.clvs
+        if activation.nnpfa_persistence_flag and (
+            following is None or (last_of_clvs and activation.nnpfa_no_foll_clvs_flag)
+        ):
+            for absent in range(1, closing_inferences(base, flags) + 1):
+                made += self._infer(active, stage, [*([None] * absent), *inputs][: len(inputs)], flags)
+        return made
+
+    def _filter_extra(self, active: Active, extra: _Extra, current: InputPicture) -> None:
+        """A filter on a picture that an earlier one made."""
+        base = active.base
+        if num_input_pics(base) > 1 or output_pictures(base) != (OutputPicture("filtered", 0),):
+            raise NnpfError("a filter of several pictures after one that adds pictures is not supported")
+        (extra.frame,), applied = self._run(active, [extra.frame], [self._strength(current.picture)])
+        extra.applied.append(applied)
+
+    def _run(self, active: Active, frames: list[Frame], strengths: list[Fraction]) -> tuple[list[Frame], Applied]:
+        outputs = output_pictures(active.base)
+        return self._filters.get(active).run(
+            active,
+            frames,
+            strengths,
+            lambda at: frames[outputs[at].index],
+            patch=self._options.patch,
+            out_bit_depth=self._options.out_bit_depth,
+        )
+
+    def _inputs(
+        self, active: Active, stage: int, current: InputPicture, ahead: Sequence[InputPicture]
+    ) -> list[_Slot | None]:
+        """inputPic[ ], None where there is none (H.274 8.28.2.2)."""
+        base, activation = active.base, active.activation
+        count = num_input_pics(base)
+        shift = len(ahead)
+        interleaved = bool(base.nnpfc_purpose & PICTURE_RATE_UPSAMPLING) and current.frame0 is not None
+
+        def usable(other: InputPicture, excluded: int | None) -> bool:
+            if excluded and other.picture.clvs != current.picture.clvs:
+                return False
+            return not interleaved or other.frame0 == current.frame0
+
+        later: list[_Slot | None] = [None for _ in range(_shift(active) - shift)]
+        for picture in reversed(ahead):
+            allowed = usable(picture, activation.nnpfa_no_foll_clvs_flag)
+            later.append(_Slot(picture, picture.frame, [picture.frame]) if allowed else None)
+        earlier: list[_Slot | None] = []
+        for slot in list(self._slots)[-2::-1]:
+            if len(later) + 1 + len(earlier) >= count:
+                break
+            if usable(slot.source, activation.nnpfa_no_prev_clvs_flag):
+                earlier.append(slot)
+        inputs = [*later, self._slots[-1], *earlier][:count]
+        if len(inputs) < count and not self._complete and not activation.nnpfa_no_prev_clvs_flag:
+            raise NnpfError(f"{count} input pictures were not kept: the filter was not known when they were decoded")
+        return [*inputs, *([None] * (count - len(inputs)))]
+
+    def _infer(
+        self, active: Active, stage: int, inputs: Sequence[_Slot | None], flags: tuple[int, ...]
+    ) -> list[_Extra]:
+        """One inference, its pictures put where they belong. Returns those that it adds."""
+        base = active.base
+        outputs = output_pictures(base)
+        shown_flags = dict(zip(filtered_inputs(base), flags, strict=True))
+        # What goes nowhere need not be computed at all.
+        wanted = [self._target(picture, inputs, shown_flags) for picture in outputs]
+        slot = self._slots[-1]
+        if not any(wanted):
+            slot.reasons.append(f"NNPFA {active.nnpfc_id} has no effect: no picture of its output is shown")
+            return []
+        frames, strengths = self._samples(active, stage, inputs)
+        results, applied = self._run(active, frames, strengths)
+        made: list[_Extra] = []
+        for picture, target, frame in zip(outputs, wanted, results, strict=True):
+            if target is None:
+                continue
+            if target not in self._slots:
+                raise NnpfError("a filter that gives following pictures is not supported (nnpfa_num_input_pic_shift)")
+            if target.shown:
+                raise NnpfError(f"the picture with POC {target.source.picture.poc} was shown before it was filtered")
+            if picture.kind == "filtered":
+                target.frame = frame
+                target.applied.append(applied)
             else:
-                frames.append(frames[-1])
-                strengths.append(strengths[-1])
-        return frames, strengths
+                offset = picture.position
+                if picture.kind == "interpolated":
+                    before = inputs[picture.index + 1]
+                    assert before is not None  # else there is no target
+                    offset = (picture.position - 1) * (target.source.output_index - before.source.output_index)
+                made.append(_Extra(picture.kind, offset, frame, [applied]))
+                target.extras.append(made[-1])
+        return made
+
+    @staticmethod
+    def _target(picture: OutputPicture, inputs: Sequence[_Slot | None], flags: dict[int, int]) -> _Slot | None:
+        """The picture that a picture of the output tensor is shown for or beside; None where it is not shown."""
+        if picture.kind == "filtered" and not flags[picture.index]:
+            return None
+        if picture.kind == "interpolated" and inputs[picture.index + 1] is None:
+            return None  # between a picture and an absent one nothing is made
+        return inputs[picture.index]
+
+    def _samples(
+        self, active: Active, stage: int, inputs: Sequence[_Slot | None]
+    ) -> tuple[list[Frame], list[Fraction]]:
+        """Samples and strength of inputPic[ ]. Those of an absent picture are zero, or those of the picture next to it
+        that is nearer to the current one."""
+        current = next(index for index, slot in enumerate(inputs) if slot is self._slots[-1])
+        frames: dict[int, Frame] = {}
+        strengths: dict[int, Fraction] = {}
+        form = self._slots[-1].stages[-1].format
+        for index in (*range(current, len(inputs)), *reversed(range(current))):
+            slot = inputs[index]
+            if slot is not None:
+                # The picture as this filter met it, after the filters that come before it.
+                frames[index] = slot.stages[min(stage, len(slot.stages) - 1)]
+                strengths[index] = self._strength(slot.source.picture)
+                if frames[index].format != form:
+                    raise NnpfError(f"input pictures of {form} and {frames[index].format}")
+            else:
+                near = index - 1 if index > current else index + 1
+                frames[index] = _zeros(form) if active.base.nnpfc_absent_input_pic_zero_flag else frames[near]
+                strengths[index] = strengths[near]
+        indices = range(len(inputs))
+        return [frames[index] for index in indices], [strengths[index] for index in indices]
 
     def _strength(self, picture: Picture) -> Fraction:
         return strength_control(picture.slice_qp_y, picture.format.bit_depth_luma, h266=self._codec is Codec.VVC)
 
-    def _filter(self, active: Active) -> _Filter:
-        key = (active.base, active.update)
-        found = self._filters.get(key)
-        if found is not None:
-            self._filters.move_to_end(key)
-            return found
-        if key in self._failed:  # not to be tried again for every picture
-            raise self._failed[key]
-        try:
-            model = self._base(active.base)
-            if active.update is not None:
-                model = apply_update(model, active.base, active.update, self._options.sources)
-            found = _Filter(model, self._engine(model))
-        except NnpfError as error:
-            self._failed[key] = error
-            raise
-        self._filters[key] = found
-        if len(self._filters) > MAX_NETWORKS:
-            self._filters.popitem(last=False)
-        return found
 
-    def _base(self, message: NnpfCharacteristics) -> Model:
-        model = self._bases.get(message)
-        if model is None:
-            model = self._bases[message] = load_base(message, self._options.sources)
-            if len(self._bases) > MAX_NETWORKS:
-                self._bases.popitem(last=False)
-        return model
-
-    def _engine(self, model: Model) -> Engine:
-        from nnpf.engines import INTEGER_OPERATORS, select_engine
-
-        integer = bool(model.operators & INTEGER_OPERATORS)
-        if integer not in self._engines:
-            options = self._options
-            self._engines[integer] = select_engine(options.engine, options.device, model=model, threads=options.threads)
-        return self._engines[integer]
-
-    def _prepare(self, compiled: _Filter, base: NnpfCharacteristics, form: Format) -> _Prepared:
-        prepared = compiled.prepared.get(form)
-        if prepared is None:
-            process = patch_process(base, form, self._options.out_bit_depth)
-            plan, max_batch = plan_patches(compiled.model, process, self._options.patch)
-            prepared = compiled.prepared[form] = _Prepared(plan, plan.new_input(), max_batch)
-            if len(compiled.prepared) > MAX_NETWORKS:
-                compiled.prepared.popitem(last=False)
-        compiled.prepared.move_to_end(form)
-        return prepared
+def _shift(active: Active) -> int:
+    """How many following pictures come before the current one in inputPic[ ]."""
+    activation = active.activation
+    shift = activation.nnpfa_num_input_pic_shift if activation.nnpfa_selected_input_flag else 0
+    return min(shift or 0, num_input_pics(active.base) - 1, _MAX_SHIFT)
 
 
-def plan_patches(model: Model, process: PatchProcess, patch: tuple[int, int] | None = None) -> tuple[PatchPlan, int]:
-    """The patches to use with a model, and how many of them in one run.
-
-    Args:
-        patch: columns and rows that the caller asks for; None: what computes least within NETWORK_BYTES.
-
-    Raises:
-        NnpfError: the model does not suit the process.
-    """
-    spec = model.tensor_input
-
-    def plan_for(rows: int, columns: int) -> PatchPlan:
-        return PatchPlan(process, (rows, columns), rank=spec.rank, dtype=spec.dtype)
-
-    if patch is not None and not process.constant_patch_size:
-        columns, rows = patch
-        margin = 2 * process.overlap
-        plan = plan_for(*choose_patch(process, max_positions=1 << 62, fixed=(rows + margin, columns + margin)))
-        problem = _misfit(model, plan, 1)
-    else:
-        if patch is not None and (process.patch_width, process.patch_height) != patch:
-            raise NnpfError(
-                f"patches of {process.patch_width}x{process.patch_height} are signalled; no other size is allowed"
-            )
-        plan = plan_for(*choose_patch(process, max_positions=_max_positions(model, process, plan_for)))
-        problem = _misfit(model, plan, 1)
-        if problem is not None and not process.constant_patch_size:
-            # The graph may be made for one size only, whatever the message leaves free.
-            axes = (-3, -2) if process.component_last else (-2, -1)
-            fixed = (spec.shape[axes[0]], spec.shape[axes[1]])
-            if None not in fixed:
-                plan = plan_for(*choose_patch(process, max_positions=1 << 62, fixed=fixed))
-                problem = _misfit(model, plan, 1)
-    if problem is not None:
-        raise problem
-    return plan, _max_batch(model, plan)
-
-
-def _max_positions(model: Model, process: PatchProcess, plan_for: Callable[[int, int], PatchPlan]) -> int:
-    """How large a patch may be, from what a small one takes."""
-    if process.constant_patch_size:
-        return 1 << 62
-    margin = 2 * process.overlap
-    for exponent in range(12, 31, 3):
-        try:
-            rows, columns = choose_patch(process, max_positions=1 << exponent)
-            cost = model.cost(_shapes(model, plan_for(rows, columns), 1))
-        except NnpfError:
-            continue  # nothing so small is legal, or the graph takes one size only, which is tried later
-        return max(1, NETWORK_BYTES * (rows + margin) * (columns + margin) // max(1, cost.peak_bytes))
-    return 1 << 62
-
-
-def _shapes(model: Model, plan: PatchPlan, batch: int) -> dict[str, Shape]:
-    """Shapes of all inputs; those beside the patches are small vectors."""
-    shapes: dict[str, Shape] = {}
-    for spec in model.inputs:
-        shapes[spec.name] = tuple(1 if size is None else size for size in spec.shape)
-    shapes[model.tensor_input.name] = (batch, *plan.patch_shape)
-    return shapes
-
-
-def _misfit(model: Model, plan: PatchPlan, batch: int) -> NnpfError | None:
-    """What is wrong with running the model on patches of this plan."""
-    spec = model.tensor_input
-    axis = -1 if plan.process.component_last else 1 if spec.rank == 4 else 2
-    channels = plan.patch_shape[axis if axis < 0 else axis - 1]
-    if spec.shape[axis] not in (None, channels):
-        return NnpfError(f"the model takes {spec}, the message says {channels} channels", subject=model.name)
-    try:
-        cost = model.cost(_shapes(model, plan, batch))
-    except NnpfError as error:
-        return error
-    expected = plan.output_shape(batch, len(cost.output_shape))
-    if len(cost.output_shape) not in (4, 5) or cost.output_shape != expected:
-        shape = [batch, *plan.patch_shape]
-        return NnpfError(
-            f"gives {list(cost.output_shape)} for {shape}, the message says {list(expected)}", subject=model.name
-        )
-    return None
-
-
-def _max_batch(model: Model, plan: PatchPlan) -> int:
-    if plan.num_patches == 1:
-        return 1
-    peak = model.cost(_shapes(model, plan, 1)).peak_bytes
-    batch = max(1, min(MAX_BATCH, plan.num_patches, NETWORK_BYTES // max(1, peak)))
-    # A graph that was exported for a batch of 1 mostly takes more; its shapes tell.
-    return batch if batch == 1 or _misfit(model, plan, batch) is None else 1
-
-
-def _other_inputs(model: Model, active: Active) -> dict[str, Any]:
-    """Prompt and seed, for the inputs that bear these names (nnpfc_auxiliary_inp_idc bits 1 and 2).
-
-    The seed goes in as a number, the prompt as its UTF-8 bytes. Raises NnpfError for any other input.
-    """
-    found: dict[str, Any] = {}
-    for spec in model.inputs:
-        if spec is model.tensor_input or spec.name == model.tensor_input.name:
-            continue
-        name = spec.name.lower()
-        if "seed" in name and active.seed is not None:
-            shape = tuple(1 if size is None else size for size in spec.shape)
-            found[spec.name] = np.full(shape, active.seed, spec.dtype)
-        elif "prompt" in name and active.prompt is not None and spec.dtype.kind in "iu" and spec.rank in (1, 2):
-            text = np.frombuffer(active.prompt.encode(), np.uint8).astype(spec.dtype)
-            found[spec.name] = text if spec.rank == 1 else text[np.newaxis]
-        else:
-            raise NnpfError(f"nothing in the messages is for the model's input {spec}", subject=model.name)
-    return found
+def _output_flags(active: Active) -> tuple[int, ...]:
+    """nnpfa_output_flag[ ], completed: entries that are absent are inferred to be 1."""
+    count = len(filtered_inputs(active.base))
+    flags = (active.activation.nnpfa_output_flag or ())[:count]
+    return (*flags, *([1] * (count - len(flags))))
 
 
 def _zeros(form: Format) -> Frame:
-    planes: Sequence[Any] = [
+    planes: list[Plane] = [
         np.zeros(shape, np.uint8 if depth == 8 else np.uint16)
         for shape, depth in zip(form.shapes, form.bit_depths, strict=True)
     ]

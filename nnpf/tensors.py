@@ -31,6 +31,9 @@ CHANNELS = {LUMA: 1, CHROMA: 2, LUMA_CHROMA: 3, QUADS: 6}
 ZERO, REPLICATE, REFLECT, WRAP, FIXED = 0, 1, 2, 3, 4  # nnpfc_padding_type
 REAL, INTEGER = 0, 1  # nnpfc_inp_format_idc, nnpfc_out_format_idc
 
+# Memory for the input tensor of one picture with all that lies around it. An 8K picture in order 2 takes 0.5 GB;
+# a message with a small picture and the largest overlap or patch would take hundreds.
+MAX_TENSOR_BYTES = 4 << 30
 # Rows are converted in blocks that stay in the processor's second-level cache.
 _BLOCK_BYTES = 256 << 10
 
@@ -298,8 +301,18 @@ class PatchPlan:
         size = (process.inp.height, process.inp.width)
         units = [-(-length // unit) for length, unit in zip(size, process.inp_unit, strict=True)]
         self.grid = (-(-units[0] // patch[0]), -(-units[1] // patch[1]))
-        self._channels = self._make_channels()
         margin = 2 * process.overlap
+        rows, columns = (count * size + margin for count, size in zip(self.grid, patch, strict=True))
+        self._input_shape = (
+            1,
+            *self._layout((process.inp_channels, rows, columns), process.num_input_pics),
+        )
+        if (size_bytes := math.prod(self._input_shape) * self.dtype.itemsize) > MAX_TENSOR_BYTES:
+            raise NnpfError(
+                f"patches of {patch[1]}x{patch[0]} with an overlap of {process.overlap} make an input tensor of "
+                f"{size_bytes >> 20} MiB for {process.inp}; at most {MAX_TENSOR_BYTES >> 20} are taken"
+            )
+        self._channels = self._make_channels()
         self.patch_shape = self._layout(
             (process.inp_channels, patch[0] + margin, patch[1] + margin), process.num_input_pics
         )
@@ -360,12 +373,7 @@ class PatchPlan:
 
     def new_input(self) -> Array:
         """Memory for `pack`, to be used again for every picture."""
-        rows, columns = (
-            count * size + 2 * self.process.overlap for count, size in zip(self.grid, self.patch, strict=True)
-        )
-        return np.empty(
-            (1, *self._layout((self.process.inp_channels, rows, columns), self.process.num_input_pics)), self.dtype
-        )
+        return np.empty(self._input_shape, self.dtype)
 
     def pack(self, pictures: Sequence[Frame], strengths: Sequence[Fraction], into: Array) -> Array:
         """Fill the extended input tensor: all patches of the picture with what lies around it.

@@ -12,14 +12,19 @@ from onnx import TensorProto, helper
 from nnpf.decoding import decode_file
 from nnpf.engines import select_engine
 from nnpf.errors import NnpfError
+from nnpf.filters import plan_patches
 from nnpf.frames import Format, Frame, read_frame
 from nnpf.model import load
-from nnpf.runner import ApplyOptions, Shown, apply, plan_patches
+from nnpf.runner import ApplyOptions, Shown, apply
 from nnpf.sources import ModelSources
 from nnpf.tensors import PatchProcess
 from tests.nnpf.onnx_graphs import blur_filter, graph, identity_filter
 from tests.nnpf.streams import activation, characteristics, md5, nal_units, save, with_messages
+from vsei import messages
 from vsei.annexb import NalUnit
+from vsei.messages import Message
+from vsei.messages.nesting import ScalableNesting
+from vsei.messages.processing_order import SeiProcessingOrder
 from vsei.nal import Codec
 from vsei.pictures import picture_units
 
@@ -116,6 +121,172 @@ def test_several_input_pictures(samples: Path, tmp_path: Path, decoded: list[Fra
     for at in (0, 1, 2, 40, 64):
         total = luma[at] + luma[max(at - 1, 0)] + luma[max(at - 2, 0)]
         assert np.abs(shown[at].frame.planes[0] - total / 3).max() <= 0.5 + 1e-3
+
+
+def luma_model(folder: Path, weights: list[list[float]], name: str = "filter.onnx") -> None:
+    """A model that mixes luma pictures: weights[output picture][input picture]."""
+    kernel = np.array(weights, np.float32)[:, :, np.newaxis, np.newaxis]
+    node = helper.make_node("Conv", ["input", "weight"], ["output"])
+    inputs = {"input": ((1, kernel.shape[1], None, None), TensorProto.FLOAT)}
+    save(folder, graph([node], inputs, "output", {"weight": kernel}, output_rank=4), name)
+
+
+LUMA = {"inp_order_idc": 0, "out_order_idc": 0}
+
+
+def near(frame: Frame, value: Any) -> bool:
+    return bool(np.abs(frame.planes[0] - value).max() <= 0.5 + 1e-3)
+
+
+def test_picture_rate_upsampling(samples: Path, tmp_path: Path, decoded: list[Frame]) -> None:
+    # Two pictures between each two, nearer to the older one first.
+    luma_model(tmp_path, [[1 / 4, 3 / 4], [3 / 4, 1 / 4]])
+    message = characteristics(
+        purpose=8, num_input_pics_minus1=1, input_pic_filtering_flag=[0, 0], interpolated_pics=[2], **LUMA
+    )
+    units = with_messages(samples / "bbb_q37.266", [("random_access", message), ("segments", activation())])
+    shown = run(units, tmp_path)
+    # Nothing stands between the first picture and an absent one.
+    assert [s.record.position for s in shown] == pytest.approx([at / 3 for at in range(3 * (PICTURES - 1) + 1)])
+    assert [s.record.kind for s in shown[:5]] == ["decoded", "interpolated", "interpolated", "decoded", "interpolated"]
+    luma = [frame.planes[0].astype(float) for frame in decoded]
+    assert all(equal(shown[3 * at].frame, decoded[at]) for at in range(PICTURES))
+    for at in (0, 20, 63):
+        assert near(shown[3 * at + 1].frame, 0.75 * luma[at] + 0.25 * luma[at + 1])
+        assert near(shown[3 * at + 2].frame, 0.25 * luma[at] + 0.75 * luma[at + 1])
+    assert shown[0].record.reasons == ("NNPFA 1 has no effect: no picture of its output is shown",)
+
+
+def test_a_filter_of_the_picture_before(samples: Path, tmp_path: Path, decoded: list[Frame]) -> None:
+    # It needs the picture that follows, so each picture is filtered one inference later, the last one by a closing
+    # inference with an absent picture in front.
+    luma_model(tmp_path, [[0.25, 0.5, 0.25]])
+    message = characteristics(num_input_pics_minus1=2, input_pic_filtering_flag=[0, 1, 0], **LUMA)
+    units = with_messages(samples / "bbb_q37.266", [("random_access", message), ("segments", activation())])
+    shown = run(units, tmp_path)
+    assert [s.record.poc for s in shown] == list(range(PICTURES))
+    assert all(len(s.record.applied) == 1 for s in shown)
+    luma = [frame.planes[0].astype(float) for frame in decoded]
+    for at in (0, 1, 40, 63, 64):
+        before, after = luma[max(at - 1, 0)], luma[min(at + 1, 64)]
+        assert near(shown[at].frame, 0.25 * before + 0.5 * luma[at] + 0.25 * after)
+
+
+def test_following_pictures_as_input(samples: Path, tmp_path: Path, decoded: list[Frame]) -> None:
+    luma_model(tmp_path, [[0.25, 0.75]])
+    message = characteristics(
+        num_input_pics_minus1=1, input_pic_filtering_flag=[0, 1], absent_input_pic_zero_flag=1, **LUMA
+    )
+    shifted = activation(prompt_update_flag=0, seed_update_flag=0, selected_input_flag=1, num_input_pic_shift=1)
+    units = with_messages(samples / "bbb_q37.266", [("random_access", message), ("segments", shifted)])
+    shown = run(units, tmp_path)
+    luma = [frame.planes[0].astype(float) for frame in decoded]
+    for at in (0, 31, 63):
+        assert near(shown[at].frame, 0.25 * luma[at + 1] + 0.75 * luma[at])
+    assert near(shown[64].frame, 0.75 * luma[64])  # what follows the last picture is absent, and so zero
+
+
+def test_temporal_extrapolation(samples: Path, tmp_path: Path, decoded: list[Frame]) -> None:
+    luma_model(tmp_path, [[2.0, -1.0]])
+    message = characteristics(
+        purpose=0x40, num_input_pics_minus1=1, input_pic_filtering_flag=[0, 0], extrapolated_pics_minus1=0, **LUMA
+    )
+    placed = [("random_access", message), ("poc:64", activation(persistence_flag=0))]
+    shown = run(with_messages(samples / "bbb_q37.266", placed), tmp_path)
+    assert len(shown) == PICTURES + 1
+    assert (shown[-1].record.kind, shown[-1].record.position) == ("extrapolated", 65.0)
+    luma = [frame.planes[0].astype(float) for frame in decoded]
+    assert near(shown[-1].frame, np.clip(2 * luma[64] - luma[63], 0, 1023))
+
+
+def test_filters_after_one_another_meet_what_the_ones_before_made(
+    samples: Path, tmp_path: Path, decoded: list[Frame]
+) -> None:
+    luma_model(tmp_path, [[0.5]], "half.onnx")
+    luma_model(tmp_path, [[0.5, 0.5]], "between.onnx")
+    between = characteristics(
+        2,
+        "between.onnx",
+        purpose=8,
+        num_input_pics_minus1=1,
+        input_pic_filtering_flag=[0, 0],
+        interpolated_pics=[1],
+        **LUMA,
+    )
+    half = characteristics(1, "half.onnx", **LUMA)
+    luma = [frame.planes[0].astype(float) for frame in decoded]
+    for order in ((1, 2), (2, 1)):
+        placed = [("random_access", half), ("random_access", between)]
+        placed += [("segments", activation(number)) for number in order]
+        shown = run(with_messages(samples / "bbb_q37.266", placed), tmp_path)
+        assert len(shown) == 2 * PICTURES - 1
+        assert near(shown[20].frame, luma[10] / 2)
+        # Rounded twice, one way or the other.
+        assert np.abs(shown[21].frame.planes[0] - (luma[10] + luma[11]) / 4).max() <= 1
+
+
+def test_the_order_of_a_processing_order_message(samples: Path, tmp_path: Path, decoded: list[Frame]) -> None:
+    luma_model(tmp_path, [[0.5]], "half.onnx")
+    save(tmp_path, identity_filter(1, 1, 0, offset=100 / 1023), "more.onnx")
+    half, more = characteristics(1, "half.onnx", **LUMA), characteristics(2, "more.onnx", **LUMA)
+    placed: list[Any] = [("random_access", half), ("random_access", more)]
+    placed += [("segments", activation(1)), ("segments", activation(2))]
+    luma = decoded[9].planes[0].astype(float)
+    assert near(run(with_messages(samples / "bbb_q37.266", placed), tmp_path)[9].frame, np.floor(luma / 2 + 0.5) + 100)
+    # NNPFA of id 2 before the one of id 1: ue(v) of the target id tells them apart.
+    order = SeiProcessingOrder(
+        po_sei_id=0,
+        po_for_human_viewing_idc=3,
+        po_for_machine_analysis_idc=0,
+        po_sei_num_minus1=3,
+        po_breadth_first_flag=0,
+        po_sei_wrapping_flag=(0,) * 4,
+        po_sei_importance_flag=(1,) * 4,
+        po_sei_processing_degree_flag=(0,) * 4,
+        po_sei_payload_type=(210, 211, 210, 211),
+        po_sei_prefix_flag=(0, 1, 0, 1),
+        po_sei_processing_order=(0, 1, 2, 3),
+        po_num_bits_in_prefix_indication_minus1=(None, 2, None, 2),
+        po_sei_prefix_data_bits=(None, "011", None, "010"),
+        po_complexity_info_present_flag=0,
+    )
+    shown = run(with_messages(samples / "bbb_q37.266", [("clvs_start", order), *placed]), tmp_path)
+    assert [a.nnpfc_id for a in shown[9].record.applied] == [2, 1]
+    assert near(shown[9].frame, np.minimum(luma + 100, 1023) / 2)
+
+
+def test_messages_inside_scalable_nesting(samples: Path, tmp_path: Path, decoded: list[Frame]) -> None:
+    save(tmp_path, identity_filter(6, 6, 0, offset=8 / 1023))
+
+    def nested(message: Message) -> ScalableNesting:
+        coded = messages.encode(message)
+        return ScalableNesting(
+            sn_ols_flag=0,
+            sn_subpic_flag=0,
+            sn_all_layers_flag=1,
+            sn_num_seis_minus1=0,
+            payload_type=(coded.payload_type,),
+            payload_size=(len(coded.payload),),
+            payload=(coded.payload,),
+        )
+
+    placed: list[Any] = [("random_access", nested(characteristics())), ("segments", nested(activation()))]
+    shown = run(with_messages(samples / "bbb_q37.266", placed), tmp_path)
+    assert all(s.record.applied for s in shown)
+    assert np.array_equal(shown[5].frame.planes[0], np.minimum(decoded[5].planes[0] + 8, 1023))
+
+
+def test_decoded_picture_hashes_are_checked(shared: Path) -> None:
+    units = list(nal_units(shared / "vectors/vtm/s01_vq_uri_ra.266"))
+    assert len(run(units, skip_failures=True)) == 9
+    # The hash of the fourth picture that has one, with another first byte.
+    at = [i for i, unit in enumerate(units) if unit.data[1] >> 3 == 24 and unit.data[2] == 132][3]
+    broken = bytearray(units[at].data)
+    broken[6] ^= 0x40
+    units[at] = units[at]._replace(data=memoryview(bytes(broken)))
+    with pytest.raises(NnpfError, match="Y as decoded does not have the hash"):
+        run(units, skip_failures=True)
+    assert len(run(units, skip_failures=True, check_hashes=False)) == 9
 
 
 def test_a_filter_that_doubles_the_size(samples: Path, tmp_path: Path, decoded: list[Frame]) -> None:
