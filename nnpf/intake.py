@@ -25,7 +25,7 @@ from vsei.messages.display import FramePackingArrangement
 from vsei.messages.hashes import DecodedPictureHash, HevcDecodedPictureHash
 from vsei.messages.nesting import MAX_DEPTH, HevcScalableNesting, ScalableNesting
 from vsei.messages.processing_order import SeiProcessingOrder
-from vsei.nal import Codec, is_sei
+from vsei.nal import Codec, is_sei, is_vcl, sei_types
 from vsei.pictures import OutputOrder, Picture, PictureFormat, PictureUnit, Shown, picture_units
 from vsei.sei import SeiMessage
 
@@ -135,8 +135,15 @@ class _Stream:
                 self.expected.append(picture)
 
     def _messages(self, unit: PictureUnit, notes: _Notes) -> Iterator[Message]:
+        suffix = sei_types(self._codec)[1:]
+        begun = False
         for nal, header in zip(unit.units, unit.headers, strict=True):
-            if header is not None and is_sei(self._codec, header.nal_unit_type):
+            if header is None:
+                continue
+            begun |= is_vcl(self._codec, header.nal_unit_type)
+            if header.nal_unit_type in suffix and not begun:
+                continue  # of a picture that was cut off: streams that were cut at a random access point have these
+            if is_sei(self._codec, header.nal_unit_type):
                 yield from self._read(sei.parse(header, nal.data).messages, header.layer_id, notes, 0)
 
     def _read(self, coded: Iterable[SeiMessage], layer_id: int, notes: _Notes, depth: int) -> Iterator[Message]:
