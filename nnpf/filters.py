@@ -50,6 +50,7 @@ class Applied:
         patches: how many made up the picture.
         strength: StrengthControlVal of the current picture, where the filter takes it.
         seconds: for tensors in, network, tensors out.
+        exact: the network computes with integers, and its result is the same bit by bit on every machine.
     """
 
     nnpfc_id: int
@@ -61,6 +62,7 @@ class Applied:
     patches: int
     strength: float | None
     seconds: tuple[float, float, float]
+    exact: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +131,7 @@ class Filter:
             patches=plan.num_patches,
             strength=float(strengths[0]) if plan.process.strength else None,
             seconds=(packed - start, inferred - packed, stored - inferred),
+            exact=self._network.exact,
         )
 
     def _prepare(self, form: Format, patch: tuple[int, int] | None, out_bit_depth: int | None) -> _Prepared:

@@ -25,6 +25,10 @@ INTEGER_OPERATORS = frozenset(
 class Network(Protocol):
     """A model, ready to run on an engine."""
 
+    @property
+    def exact(self) -> bool:
+        """Whether results are the same bit by bit on every device, for every batch and number of threads."""
+
     def run(self, inputs: Mapping[str, Array]) -> Array:
         """The first output for these inputs, by input name. C-contiguous arrays of the inputs' types.
 

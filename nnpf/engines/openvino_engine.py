@@ -51,6 +51,8 @@ class OpenVinoEngine:
 
 
 class OpenVinoNetwork:
+    exact = False  # layers between quantised tensors may be rounded as the device likes
+
     def __init__(self, core: ov.Core, device: str, config: dict[str, Any], model: Model, graph: ov.Model) -> None:
         self._core, self._device, self._config = core, device, config
         self._model, self._graph = model, graph

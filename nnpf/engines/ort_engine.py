@@ -42,6 +42,8 @@ class OrtEngine:
 
 
 class OrtNetwork:
+    exact = False  # layers between quantised tensors may be rounded as the device likes
+
     def __init__(self, model: Model, session: ort.InferenceSession) -> None:
         self._model, self._session = model, session
 

@@ -56,7 +56,9 @@ class TorchNetwork:
     def __init__(self, model: Model, device: torch.device) -> None:
         self._model, self._device = model, device
         self._graph = TorchGraph(model).eval().to(device)
-        self._traced = device.type == "cpu" and not model.operators & INTEGER_OPERATORS
+        integer = bool(model.operators & INTEGER_OPERATORS)
+        self.exact = integer and self._graph.exact
+        self._traced = device.type == "cpu" and not integer
         self._functions: OrderedDict[tuple[Shape, ...], Callable[..., Tensor]] = OrderedDict()
 
     def run(self, inputs: Mapping[str, Array]) -> Array:
