@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnpf.nnc.bits import Writer
-from nnpf.nnc.codeword import CodewordWriter, Matrix, Tools
+from nnpf.nnc.codeword import CodewordWriter
+from nnpf.nnc.matrix import Matrix, Tools
 from nnpf.nnc.quantization import quantized_levels
 from nnpf.nnc.settings import DEFAULT_UNARY_LENGTH, Settings
 from nnpf.nnc.syntax import Codebook, codebook

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from nnpf.nnc.errors import NncError, UnsupportedError
 from nnpf.nnc.limits import DEFAULT_LIMITS, Limits
-from nnpf.nnc.quantization import step_size
+from nnpf.nnc.quantization import LARGEST_FLOAT, step_size
 from nnpf.nnc.syntax import (
     QUANTIZATION_METHODS,
     Codebook,
     CompressedDataUnit,
+    EntryPoint,
     LayerParameterSet,
     ModelParameterSet,
     ParameterTypes,
@@ -316,6 +317,7 @@ def _decode_unit(job: _Job) -> tuple[dict[str, Tensor], list[CodedTensor], dict[
     coded: list[CodedTensor] = []
     references: dict[str, Reference] = {}
     notes: list[str] = []
+    rows_seen: list[tuple[int, ...]] = []
     for m in job.matrices:
         size = prod(m.shape)
         reference = job.references.get(m.name)
@@ -335,6 +337,8 @@ def _decode_unit(job: _Job) -> tuple[dict[str, Tensor], list[CodedTensor], dict[
             qp = value - ((value >> (bits - 1)) << bits) + job.qp_base
             step = step_size(qp, job.density)
         levels = np.zeros(size, dtype=np.int32)
+        edge = 4 << h.scan_order if h.scan_order and m.height > 1 and m.width > 1 else 0
+        points = np.zeros((-(-m.height // edge) if edge else 0, 3), dtype=np.int64)
         report = np.zeros(3, dtype=np.int64)
         result = coder.decode_levels(
             codeword,
@@ -342,7 +346,7 @@ def _decode_unit(job: _Job) -> tuple[dict[str, Tensor], list[CodedTensor], dict[
             levels,
             m.height,
             m.width,
-            4 << h.scan_order if h.scan_order and m.height > 1 and m.width > 1 else 0,
+            edge,
             h.cabac_unary_length_minus1 + 1,
             dependent,
             job.profile == 1,
@@ -361,7 +365,7 @@ def _decode_unit(job: _Job) -> tuple[dict[str, Tensor], list[CodedTensor], dict[
                 job.edition.remainder_sets,
             ),
             job.edition.restart_always,
-            np.empty((0, 3), dtype=np.int64),
+            points,
             *coder.work_space(h.cabac_unary_length_minus1 + 1, m.height),
             report,
         )
@@ -373,6 +377,8 @@ def _decode_unit(job: _Job) -> tuple[dict[str, Tensor], list[CodedTensor], dict[
             raise NncError(
                 f"{m.name!r} refers to earlier updates that were not decoded", field="hist_dep_sig_prob_enabled_flag"
             )
+        bits_between = np.diff(points[:, 2])
+        rows_seen += [(int(p[0]), int(p[1]), int(b)) for p, b in zip(points[1:], bits_between, strict=True)]
         largest = int(report[coder.LARGEST])
         if job.keep:
             kept = np.empty(size, dtype=np.int16)
@@ -388,7 +394,7 @@ def _decode_unit(job: _Job) -> tuple[dict[str, Tensor], list[CodedTensor], dict[
             assert step is not None
             values = m.codebook.values if m.codebook else (largest,)
             largest_value = max(abs(values[0]), abs(values[-1]))
-            if largest_value * step > np.finfo(np.float32).max:
+            if largest_value * step > LARGEST_FLOAT:
                 raise NncError(f"{m.name!r} has values beyond single precision", field="payload")
             floats = _codebook_floats(levels, m.codebook, step) if m.codebook else _floats(levels, step)
             tensors[m.name] = floats.reshape(m.shape)
@@ -408,7 +414,18 @@ def _decode_unit(job: _Job) -> tuple[dict[str, Tensor], list[CodedTensor], dict[
             )
         )
     _check_end(payload, *coder.decode_terminate(codeword, registers))
+    if job.profile == 1:
+        _check_entry_points(h.cabac_entry_points, rows_seen)
     return tensors, coded, references, notes
+
+
+def _check_entry_points(listed: Sequence[EntryPoint], seen: Sequence[tuple[int, ...]]) -> None:
+    """The header's entry points against window, state and bits of every row of blocks, as decoding met them."""
+    offset = 0
+    for point, (value, state, bits) in zip(listed, seen, strict=False):
+        offset += point.offset
+        if (point.value, point.state, offset) != (value, state, bits):
+            raise NncError("an entry point that is not where its row of blocks starts", field="cabac_entry_point_list")
 
 
 def _check_end(payload: bytes, terminated: int, bits: int) -> None:
@@ -454,13 +471,27 @@ class Decoder:
         self._references: dict[str, Reference] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
 
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shapes of the tensors decoded so far, which updates may leave out."""
+        return self._shapes
+
+    @property
+    def references(self) -> Mapping[str, Reference]:
+        """What a later update may refer to."""
+        return self._references
+
     def copy(self) -> Decoder:
         """A decoder in the same state. Nothing is copied but two dictionaries."""
         other = Decoder(limits=self.limits, threads=self.threads)
-        other.last = self.last
-        other._references = dict(self._references)
-        other._shapes = dict(self._shapes)
+        other.adopt(self)
         return other
+
+    def adopt(self, other: Decoder) -> None:
+        """Take over the state of another decoder."""
+        self.last = other.last
+        self._references = dict(other._references)
+        self._shapes = dict(other._shapes)
 
     def decode(self, data: bytes) -> dict[str, Tensor]:
         """The tensors of a payload, by name, in the order of the stream: float32, or int32 where coded as integers.
@@ -474,8 +505,8 @@ class Decoder:
             data, self._references, self._shapes, limits=self.limits, threads=self.threads, keep=True
         )
         if decoded.mps is not None and not decoded.mps.mps_parent_signalling_enabled_flag:
-            self._references.clear()
-            self._shapes.clear()
+            self._references = {}
+            self._shapes = {}
         self._references.update(references)
         for unit in decoded.units:
             if isinstance(unit.header, CompressedDataUnit) and unit.problem is None:

@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from nnpf.nnc.codeword import Matrix, Tools, encode_matrices, entry_points
-from nnpf.nnc.decoder import Reference, Tensor, default_threads
+from nnpf.nnc.decoder import Decoder, Reference, Tensor, default_threads
 from nnpf.nnc.errors import NncError
-from nnpf.nnc.quantization import coded_range, quantization_parameter, quantized_levels, step_size
+from nnpf.nnc.matrix import Matrix, Tools
+from nnpf.nnc.quantization import coded_range, quantization_parameter, quantized_levels, slope_of, step_size
 from nnpf.nnc.settings import DEFAULT_UNARY_LENGTH, Block, Settings
 from nnpf.nnc.syntax import (
     Codebook,
@@ -98,6 +98,11 @@ class Encoder:
         other._references = dict(self._references)
         other._ids = dict(self._ids)
         return other
+
+    def follow(self, decoder: Decoder) -> None:
+        """Code updates of what a decoder has decoded."""
+        self._references = dict(decoder.references)
+        self._ids = {name: reference.parameter_id for name, reference in decoder.references.items()}
 
     def encode(
         self,
@@ -234,7 +239,7 @@ def _is_weight(name: str, value: Tensor, blocks: Iterable[Block]) -> bool:
 
 
 class _Weighing:
-    """How much a squared error matters: by tensor relative to the whole model, and by element relative to its tensor."""
+    """How much a squared error matters: by tensor relative to the model, and by element relative to its tensor."""
 
     def __init__(self, inputs: Mapping[str, Tensor], importance: Importance) -> None:
         self.elements: dict[str, NDArray[np.float32]] = {}
@@ -363,25 +368,62 @@ def _code(
     work: _Work, references: Mapping[str, Reference], update: bool, depth: int, p: StreamParameters
 ) -> tuple[list[bytes], dict[str, Reference]]:
     """The units of one piece of work, and what later updates refer to."""
-    coded = [_quantized(name, work) for name in work.names]
-    if update and not any(c.levels.any() for c in coded):
-        return [], {}
-    if work.block is None or not _block_possible(work.block, coded):
-        units, kept = [], {}
-        types = work.block.types if work.block else 0
-        for c in coded:
-            if update and not c.levels.any():
-                continue
-            unit, reference = _data_unit([c], None, types, work, references, update, depth, p)
-            units.append(unit)
-            kept.update(reference)
+    settings = work.settings
+    if not settings.step_search or settings.rate_distortion <= 0 or not any(n in work.parameters for n in work.names):
+        units, kept, _ = _code_at(work, references, update, depth, p)
         return units, kept
-    unit, kept = _data_unit(coded, work.block, work.block.types, work, references, update, depth, p)
-    return [unit], kept
+    # What a byte is worth, in squared error at the step that was asked for.
+    main = next(n for n in reversed(work.names) if n in work.parameters)
+    slope = 8 * slope_of(settings.rate_distortion, settings.dependent)
+    slope *= step_size(work.parameters[main], settings.qp_density) ** 2
+    low, high = coded_range(settings.qp_density)
+    best: tuple[float, list[bytes], dict[str, Reference]] | None = None
+    for offset in (0, -1, 1):
+        moved = {n: min(max(work.parameters[n] + offset, low), high) for n in work.names if n in work.parameters}
+        units, kept, error = _code_at(replace(work, parameters=moved), references, update, depth, p)
+        cost = error + slope * sum(map(len, units))
+        if best is None or cost < best[0]:
+            best = cost, units, kept
+    assert best is not None
+    return best[1], best[2]
+
+
+def _code_at(
+    work: _Work, references: Mapping[str, Reference], update: bool, depth: int, p: StreamParameters
+) -> tuple[list[bytes], dict[str, Reference], float]:
+    """The same with the given quantisation parameters; and the squared error."""
+    coded = [_quantized(name, work) for name in work.names]
+    groups: list[tuple[list[_Coded], Block | None]]
+    types = work.block.types if work.block else 0
+    if work.block is not None and _block_possible(work.block, coded):
+        groups = [(coded, work.block)] if not update or any(c.levels.any() for c in coded) else []
+        skipped = [] if groups else coded
+    else:
+        skipped = [c for c in coded if update and not c.levels.any()]
+        groups = [([c], None) for c in coded if not (update and not c.levels.any())]
+    units: list[bytes] = []
+    kept: dict[str, Reference] = {}
+    error = sum(_squared_error(c, work) for c in skipped)
+    for tensors, block in groups:
+        unit, references_here, final = _data_unit(tensors, block, types, work, references, update, depth, p)
+        units.append(unit)
+        kept.update(references_here)
+        error += sum(_squared_error(c, work) for c in final)
+    return units, kept, error
+
+
+def _squared_error(c: _Coded, work: _Work) -> float:
+    """Of the tensor as it will be decoded, weighed by its elements' importance. Only where steps are searched for."""
+    if not work.settings.step_search or c.qp is None:
+        return 0.0
+    step = step_size(c.qp, work.settings.qp_density)
+    integers = np.array(c.codebook.values)[c.levels + c.codebook.zero] if c.codebook else c.levels
+    error = work.inputs[c.name].reshape(-1).astype(np.float64) - integers * step
+    return float((work.weighing.of_elements(c.name) * error * error).sum())
 
 
 def _block_possible(block: Block, coded: Sequence[_Coded]) -> bool:
-    """A block needs one kind of quantiser for all, floats, and codebooks only for weights (for both factors or none)."""
+    """A block needs floats, one kind of quantiser for all, and codebooks only for weights (both factors or none)."""
     if len({c.dependent for c in coded}) > 1 or any(c.qp is None or c.raw is not None for c in coded):
         return False
     with_codebook = {c.name for c in coded if c.codebook}
@@ -389,12 +431,13 @@ def _block_possible(block: Block, coded: Sequence[_Coded]) -> bool:
 
 
 def _quantized(name: str, work: _Work) -> _Coded:
+    """A tensor with its nearest levels, or its codebook."""
     settings = work.settings
     value = work.inputs[name]
     if value.dtype == np.int32:
         return _Coded(name, value.shape, value.astype(np.int32, copy=False).reshape(-1), None, False)
     floats = value.astype(np.float32, copy=False)
-    if settings.lossless:
+    if settings.lossless or name in settings.raw:
         return _Coded(name, value.shape, np.zeros(0, dtype=np.int32), None, False, raw=floats)
     height, width = value.shape[0], math.prod(value.shape[1:])
     qp = work.parameters[name]
@@ -438,7 +481,8 @@ def _data_unit(
     update: bool,
     depth: int,
     p: StreamParameters,
-) -> tuple[bytes, dict[str, Reference]]:
+) -> tuple[bytes, dict[str, Reference], Sequence[_Coded]]:
+    """One unit, what later updates refer to, and the levels as they were coded."""
     settings = work.settings
     first = coded[0]
     header = CompressedDataUnit(
@@ -480,7 +524,7 @@ def _data_unit(
     if len(header.tensor_dimensions) > 1:
         header.scan_order = settings.scan_order if any(c.height > 1 and c.width > 1 for c in coded) else 0
     if first.raw is not None:
-        return _unit(UnitType.NNR_NDU, header, p, first.raw.astype("<f4").tobytes()), {}
+        return _unit(UnitType.NNR_NDU, header, p, first.raw.astype("<f4").tobytes()), {}, coded
 
     matrices = []
     for c in coded:
@@ -516,11 +560,14 @@ def _data_unit(
     if settings.rate_distortion > 0:
         matrices = [_optimized(m, c, tools, work) for m, c in zip(matrices, coded, strict=True)]
         coded = [replace(c, levels=m.levels) for m, c in zip(matrices, coded, strict=True)]
+    # Not before it is needed: this brings numba in, which takes half a second.
+    from nnpf.nnc.codeword import encode_matrices, entry_points
+
     payload = encode_matrices(matrices, tools)
     if header.scan_order:
         header.cabac_entry_points = entry_points(payload, matrices, tools)
     kept = {c.name: _reference(c, references.get(c.name), header, payload, update) for c in coded}
-    return _unit(UnitType.NNR_NDU, header, p, payload), kept
+    return _unit(UnitType.NNR_NDU, header, p, payload), kept, coded
 
 
 def _optimized(m: Matrix, c: _Coded, tools: Tools, work: _Work) -> Matrix:

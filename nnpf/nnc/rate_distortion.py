@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Final
 
@@ -10,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnpf.nnc import level_optimization
-from nnpf.nnc.codeword import Bins, Matrix, Tools, plan
+from nnpf.nnc.codeword import Bins, plan
 from nnpf.nnc.contexts import context_count
 from nnpf.nnc.level_coding import BATCH
-from nnpf.nnc.quantization import scan_positions
+from nnpf.nnc.matrix import Matrix, Tools
+from nnpf.nnc.quantization import scan_positions, slope_of
 
 # Levels after which the costs of the contexts are tabulated anew: contexts move little in between, and a table of some
 # 130 contexts for each 128 weights takes 8 bytes a weight.
@@ -21,13 +21,6 @@ SEGMENT: Final = 128
 
 # Rounds of coding and choosing. From the second to the fourth the payload loses 0.1 to 0.2 %, then 0.02 %.
 ROUNDS: Final = 4
-
-
-def slope_of(scale: float, dependent: bool) -> float:
-    """What a bit is worth in squared steps. Scale 1 is the slope of distortion over rate at high rate:
-    ln 2 / 6 for the uniform quantiser; the dependent one has twice the step, and 0.7 by NNCodec's experience."""
-    slope = scale * math.log(2) / 6
-    return slope * 4 * 0.7 if dependent else slope
 
 
 def _rates(m: Matrix, tools: Tools) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.float32], bool]:
@@ -86,5 +79,7 @@ def optimized(
             level_optimization.uniform_levels(*common, decisions, found)
         levels = np.empty_like(found)
         levels[order] = found
+        if np.array_equal(levels, m.levels):
+            break
         m = replace(m, levels=levels)
     return m.levels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -96,6 +96,8 @@ class Settings:
     the work."""
     lossless: bool = False
     """Floats as they are, bit by bit."""
+    raw: Collection[str] = ()
+    """Tensors whose floats are coded as they are."""
     fold_batch_norm: bool = False
     """Batch normalisation of blocks becomes local scaling and bias."""
     temporal: bool = True

@@ -8,13 +8,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nnpf.nnc.codeword import Matrix, Tools, cost_in_bits
+from nnpf.nnc.codeword import cost_in_bits
+from nnpf.nnc.matrix import Matrix, Tools
 
 # A length beyond these has never paid: its flags come so rarely that they do not learn.
 LONGEST: Final = 32
 
 # Of the lengths that look best by counting, how many are tried.
 TRIALS: Final = 3
+
+# Levels on which they are tried: whole rows, at least one.
+SAMPLE: Final = 1 << 16
 
 # Magnitudes beyond this count as this one.
 LARGEST: Final = 1 << 12
@@ -55,6 +59,15 @@ def _estimates(levels: NDArray[np.int32], dependent: bool) -> NDArray[np.float64
 def best_unary_length(m: Matrix, tools: Tools) -> int:
     """The number of flags at which the matrix is small."""
     estimates = _estimates(m.levels, tools.dependent)
+    rows = max(1, min(m.height, SAMPLE // m.width))
+    part = slice(0, rows * m.width)
+    m = replace(
+        m,
+        levels=m.levels[part],
+        height=rows,
+        reference=None if m.reference is None else m.reference[part],
+        history=None if m.history is None else m.history[part],
+    )
     candidates = np.argsort(estimates, kind="stable")[:TRIALS]
     lengths = sorted({int(c) + 1 for c in candidates} | {1})
     return min(lengths, key=lambda length: (cost_in_bits(m, replace(tools, flags=length)), length))
