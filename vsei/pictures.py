@@ -20,6 +20,8 @@ from vsei.nal import Codec, NalHeader, read_header
 
 # Output order needs a limit where the stream gives none. No DPB holds more than 16 pictures (H.266 A.4.2, H.265 A.4.2).
 MAX_DPB_SIZE = 16
+SUB_WIDTH_C = (1, 2, 2, 1)  # by chroma_format_idc (H.266 Table 2; the same in H.265 and H.264)
+SUB_HEIGHT_C = (1, 2, 1, 1)
 MAX_LATENCY = 1 << 32  # stands for no limit: dpb_max_latency_increase_plus1 has 32 bits
 
 
@@ -56,12 +58,48 @@ class PictureFormat:
     @property
     def sub_width_c(self) -> int:
         """SubWidthC"""
-        return (1, 2, 2, 1)[self.chroma_format_idc]
+        return SUB_WIDTH_C[self.chroma_format_idc]
 
     @property
     def sub_height_c(self) -> int:
         """SubHeightC"""
-        return (1, 2, 1, 1)[self.chroma_format_idc]
+        return SUB_HEIGHT_C[self.chroma_format_idc]
+
+
+def cropped(
+    width: int,
+    height: int,
+    window: tuple[int, int, int, int],
+    chroma_format_idc: int,
+    bit_depths: tuple[int, int],
+    rows: int = 1,
+) -> PictureFormat:
+    """The format of pictures with a cropping window.
+
+    Args:
+        window: left, right, top and bottom, in chroma samples (in luma samples for 4:0:0).
+        bit_depths: of luma and chroma.
+        rows: frame rows that one row of the window stands for; 2 where H.264 may code fields.
+
+    Raises:
+        VseiError: the window leaves nothing.
+    """
+    x, y = SUB_WIDTH_C[chroma_format_idc], SUB_HEIGHT_C[chroma_format_idc] * rows
+    left, right, top, bottom = window[0] * x, window[1] * x, window[2] * y, window[3] * y
+    if left + right >= width or top + bottom >= height:
+        raise VseiError(f"the cropping window leaves nothing of {width}x{height}")
+    return PictureFormat(width, height, left, right, top, bottom, chroma_format_idc, *bit_depths)
+
+
+def poc_after(previous: int, lsb: int, lsb_bits: int) -> int:
+    """The POC with these LSBs that is nearest to `previous` (H.266 8.3.1, H.265 8.3.1, H.264 8.2.1.1)."""
+    max_lsb = 1 << lsb_bits
+    prev_msb, prev_lsb = previous & -max_lsb, previous & (max_lsb - 1)
+    if lsb < prev_lsb and prev_lsb - lsb >= max_lsb // 2:
+        return prev_msb + max_lsb + lsb
+    if lsb > prev_lsb and lsb - prev_lsb > max_lsb // 2:
+        return prev_msb - max_lsb + lsb
+    return prev_msb + lsb
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +113,17 @@ class Picture:
         nal_unit_type: of its (first) VCL NAL unit.
         is_irap: all of it is IDR, CRA or BLA (H.264: IDR).
         clvs_start: it starts a CLVS.
-        random_access: decoding can start here: IRAP or GDR (H.264: IDR, or a recovery point says so elsewhere).
+        random_access: decoding can start here: IRAP or GDR (H.264: IDR; recovery point SEI is not looked at).
         output: whether a decoder that starts at the start of the stream outputs it (PictureOutputFlag): no picture
             before the first random access point, no RASL picture without its references. In streams of several layers:
-            as if its layer is an output layer.
+            as if its layer is an output layer. H.264: the first field of a frame stands for both.
         slice_qp_y: SliceQpY of the first slice.
         slice_type: of the first slice: "B", "P" or "I".
         max_num_reorder: how many pictures may precede one in decoding order and follow it in output order.
         max_latency: how many pictures may come before one that waits is output; None is no limit.
         no_output_of_prior_pics: pictures of the CLVS before that still wait are dropped when this one comes.
+        poc_resets: POC starts anew with this picture although no CLVS does (H.264: memory_management_control_operation
+            5); all pictures before it come first in output order.
     """
 
     decode_index: int
@@ -102,6 +142,7 @@ class Picture:
     max_num_reorder: int = MAX_DPB_SIZE
     max_latency: int | None = None
     no_output_of_prior_pics: bool = False
+    poc_resets: bool = False
 
     @property
     def start(self) -> PictureStart:
@@ -154,7 +195,13 @@ def picture_reader(codec: Codec) -> PictureReader:
         from vsei.vvc.decoding_order import VvcPictureReader
 
         return VvcPictureReader()
-    raise VseiError(f"{codec.standard} is not supported")
+    if codec is Codec.HEVC:
+        from vsei.hevc.decoding_order import HevcPictureReader
+
+        return HevcPictureReader()
+    from vsei.avc.decoding_order import AvcPictureReader
+
+    return AvcPictureReader()
 
 
 def picture_units(nal_units: Iterable[NalUnit], codec: Codec) -> Iterator[PictureUnit]:
@@ -215,7 +262,7 @@ class OutputOrder(Generic[T]):
         if picture.clvs_start and picture.no_output_of_prior_pics:
             out += [Shown(None, waiting) for _, _, waiting in self._waiting]
             self._waiting.clear()
-        elif picture.clvs_start or picture.is_irap:
+        elif picture.clvs_start or picture.is_irap or picture.poc_resets:
             # Nothing that precedes an IRAP picture in decoding order follows it in output order.
             out += self.flush()
         if not picture.output:

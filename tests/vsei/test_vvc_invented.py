@@ -20,8 +20,9 @@ from tests.vsei.test_vvc_conformance import as_ffmpeg_names
 from vsei.annexb import escape, rbsp
 from vsei.errors import VseiError
 from vsei.nal import Codec, Vvc, read_header
+from vsei.structures import Structure
 from vsei.syntax import TraceEntry, Values, write
-from vsei.vvc.nal_units import SLICE_TYPES, HeaderState, Structure
+from vsei.vvc.nal_units import SLICE_TYPES, HeaderState
 from vsei.vvc.slices import subpic_ids
 
 ATTEMPTS = 100

@@ -18,9 +18,6 @@ MAX_REF_PIC_LISTS = 64  # 7.4.3.4: sps_num_ref_pic_lists
 MAX_CPB_COUNT = 32  # 7.4.6.1: hrd_cpb_cnt_minus1 is 0..31
 MAX_EXTENSION_BYTES = 256  # 7.4.3.7, 7.4.8: ph_extension_length, sh_slice_header_extension_length
 
-SUB_WIDTH_C = (1, 2, 2, 1)  # Table 2, by sps_chroma_format_idc
-SUB_HEIGHT_C = (1, 2, 1, 1)
-
 
 def ceil_log2(value: int) -> int:
     """Ceil( Log2( value ) ) for value >= 1."""

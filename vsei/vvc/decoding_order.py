@@ -7,8 +7,7 @@ from functools import lru_cache
 
 from vsei.errors import VseiError
 from vsei.nal import NalHeader, Vvc
-from vsei.pictures import MAX_DPB_SIZE, Picture, PictureFormat
-from vsei.vvc.common import SUB_HEIGHT_C, SUB_WIDTH_C
+from vsei.pictures import MAX_DPB_SIZE, Picture, PictureFormat, cropped, poc_after
 from vsei.vvc.headers import IDR, PictureHeader, SliceHeader
 from vsei.vvc.nal_units import SLICE_TYPES, HeaderState
 from vsei.vvc.pps import Pps
@@ -29,14 +28,9 @@ def picture_format(sps: Sps, pps: Pps) -> PictureFormat:
         window = [p[f"pps_conf_win_{side}_offset"] for side in sides]
     elif (width, height) == (s["sps_pic_width_max_in_luma_samples"], s["sps_pic_height_max_in_luma_samples"]):
         window = [s.get(f"sps_conf_win_{side}_offset") for side in sides]
-    x, y = SUB_WIDTH_C[chroma_format_idc], SUB_HEIGHT_C[chroma_format_idc]
-    left, right, top, bottom = window[0] * x, window[1] * x, window[2] * y, window[3] * y
-    if left + right >= width or top + bottom >= height:
-        raise VseiError(
-            f"the conformance window leaves nothing of {width}x{height}", element="pps_conf_win_left_offset"
-        )
     depth = s["sps_bitdepth_minus8"] + 8
-    return PictureFormat(width, height, left, right, top, bottom, chroma_format_idc, depth, depth)
+    left, right, top, bottom = window
+    return cropped(width, height, (left, right, top, bottom), chroma_format_idc, (depth, depth))
 
 
 @dataclass(slots=True)
@@ -152,14 +146,7 @@ class VvcPictureReader:
                 if reference in self._au_pocs:
                     return self._au_pocs[reference]
         lsb = ph.values["ph_pic_order_cnt_lsb"]
-        max_lsb = 1 << (sps["sps_log2_max_pic_order_cnt_lsb_minus4"] + 4)
+        lsb_bits = sps["sps_log2_max_pic_order_cnt_lsb_minus4"] + 4
         if ph.values.get("ph_poc_msb_cycle_present_flag"):
-            return ph.values["ph_poc_msb_cycle_val"] * max_lsb + lsb
-        if starts:
-            return lsb
-        prev_msb, prev_lsb = layer.prev_tid0_poc & -max_lsb, layer.prev_tid0_poc & (max_lsb - 1)
-        if lsb < prev_lsb and prev_lsb - lsb >= max_lsb // 2:
-            return prev_msb + max_lsb + lsb
-        if lsb > prev_lsb and lsb - prev_lsb > max_lsb // 2:
-            return prev_msb - max_lsb + lsb
-        return prev_msb + lsb
+            return (ph.values["ph_poc_msb_cycle_val"] << lsb_bits) + lsb
+        return lsb if starts else poc_after(layer.prev_tid0_poc, lsb, lsb_bits)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-from vsei.annexb import rbsp
-from vsei.errors import VseiError
 from vsei.nal import NalHeader, Vvc
-from vsei.syntax import OutOfRange, Reader, Syntax, TraceEntry, Values
+from vsei.structures import ParsedSets, Structure, run, structure_of
+from vsei.syntax import Syntax, TraceEntry
 from vsei.vvc.aps import adaptation_parameter_set_rbsp
 from vsei.vvc.common import nal_unit_header, rbsp_trailing_bits
 from vsei.vvc.headers import PictureHeader, SliceHeader, picture_header_structure, slice_header
@@ -23,8 +21,6 @@ from vsei.vvc.pps import Pps, pic_parameter_set_rbsp
 from vsei.vvc.sps import Sps, seq_parameter_set_rbsp
 from vsei.vvc.vps import Vps, video_parameter_set_rbsp
 
-# A slice header is looked for in so many bytes first, so that the slice data need not be copied. Few are longer.
-SLICE_HEADER_BYTES = 192
 SLICE_TYPES = (*range(Vvc.TRAIL, Vvc.RASL + 1), *range(Vvc.IDR_W_RADL, Vvc.GDR + 1))  # the others are reserved
 
 NAL_HEADER_BITS = 16
@@ -54,25 +50,6 @@ def structure_name(nal_unit_type: int) -> str | None:
     return _OTHERS[nal_unit_type][0] if nal_unit_type in _OTHERS else None
 
 
-@dataclass(frozen=True, slots=True)
-class Structure:
-    """What one NAL unit says.
-
-    Attributes:
-        name: of the structure, in the standard's words: `seq_parameter_set_rbsp`, `slice_header`, ...
-        values: its elements; those of the NAL unit header in the structure `nal_unit_header`.
-        out_of_range: elements outside the standard's range.
-        bits: length in the RBSP, NAL unit header and closing bits included; slice data come after it.
-        unread_bits: of the RBSP after the closing bits; 0 except in broken parameter sets and headers.
-    """
-
-    name: str
-    values: Values
-    out_of_range: tuple[OutOfRange, ...]
-    bits: int
-    unread_bits: int = 0
-
-
 Found = Vps | Sps | Pps | PictureHeader | SliceHeader | None
 
 
@@ -82,36 +59,19 @@ class HeaderState:
 
     sets: ParameterSets = field(default_factory=ParameterSets)
     picture: PictureHeader | None = None  # of the last PH NAL unit
-    _received: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    _parsed: ParsedSets[Found] = field(default_factory=ParsedSets)
 
     def read(
         self, header: NalHeader, data: bytes | memoryview, trace: list[TraceEntry] | None = None
     ) -> Structure | None:
-        """What a NAL unit says, element by element, from its header on; None for types without a description here.
-
-        Parameter sets and picture headers come into force. Bit positions count from the first bit of the NAL unit,
-        emulation prevention bytes left out.
-
-        Raises:
-            VseiError: the NAL unit ends too early, refers to a set that has not come, or makes no sense. `trace` then
-                holds the elements before the fault.
-        """
+        """See `vsei.structures.HeaderState`."""
         name = structure_name(header.nal_unit_type)
         if name is None:
             return None
         is_slice = header.nal_unit_type in SLICE_TYPES
-
-        def run(part: bytes | memoryview) -> tuple[Reader, Found]:
-            if trace is not None:
-                del trace[before:]
-            reader = Reader(rbsp(part), trace=trace)
-            return reader, self.describe(reader)
-
-        before = len(trace) if trace is not None else 0
-        reader, found = _from_the_beginning(run, data) if is_slice else run(data)
+        reader, found = run(self.describe, data, is_slice=is_slice, trace=trace)
         self._activate(found)
-        unread = 0 if is_slice else reader.source.remaining
-        return Structure(name, reader.values, tuple(reader.out_of_range), reader.position, unread)
+        return structure_of(name, reader, is_slice=is_slice)
 
     def describe(self, s: Syntax) -> Found:
         """The description of a NAL unit, from its header to its closing bits (of a slice: to those of its header)."""
@@ -138,23 +98,21 @@ class HeaderState:
         kind = header.nal_unit_type
         if kind == Vvc.PH:
             self.picture = None
-            self._activate(self._describe_rbsp(Reader(rbsp(data), NAL_HEADER_BITS), kind))
-        elif kind in _PARAMETER_SETS and len(data) > 2:
-            # The identifier comes first: 4 bits, in a PPS 6. Sets are repeated often, and parsed only once.
-            key = (kind, data[2] >> (2 if kind == Vvc.PPS else 4))
-            if self._received.get(key) != data:
-                self._received.pop(key, None)
-                self._activate(self._describe_rbsp(Reader(rbsp(data), NAL_HEADER_BITS), kind))
-                self._received[key] = bytes(data)
+        if kind == Vvc.PH or kind in _PARAMETER_SETS:
+
+            def parse() -> Found:
+                return run(lambda s: self._describe_rbsp(s, kind), data, is_slice=False, first_bit=NAL_HEADER_BITS)[1]
+
+            self._activate(parse() if kind == Vvc.PH else self._parsed.get(data, parse))
 
     def slice_header(self, header: NalHeader, data: bytes | memoryview) -> SliceHeader:
         """The header of a slice. VseiError as `read`."""
-        kind = header.nal_unit_type
-
-        def run(part: bytes | memoryview) -> SliceHeader:
-            return slice_header(Reader(rbsp(part), NAL_HEADER_BITS), kind, self.sets, self.picture)
-
-        return _from_the_beginning(run, data)
+        return run(
+            lambda s: slice_header(s, header.nal_unit_type, self.sets, self.picture),
+            data,
+            is_slice=True,
+            first_bit=NAL_HEADER_BITS,
+        )[1]
 
     def _activate(self, found: Found) -> None:
         if isinstance(found, Pps):
@@ -165,15 +123,3 @@ class HeaderState:
             self.sets.vps[found.values["vps_video_parameter_set_id"]] = found
         elif isinstance(found, PictureHeader):
             self.picture = found
-
-
-T = TypeVar("T")
-
-
-def _from_the_beginning(run: Callable[[bytes | memoryview], T], data: bytes | memoryview) -> T:
-    if len(data) > SLICE_HEADER_BYTES:
-        try:
-            return run(data[:SLICE_HEADER_BYTES])
-        except VseiError:
-            pass  # perhaps only because it was cut
-    return run(data)

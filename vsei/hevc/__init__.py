@@ -1,0 +1,4 @@
+"""H.265: parameter sets and slice headers, element by element, and what they say of the pictures.
+
+Layers other than the base layer (SHVC, MV-HEVC, 3D-HEVC) are out of reach, and say so.
+"""
