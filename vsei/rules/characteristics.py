@@ -380,7 +380,9 @@ def output_patch_is_whole(f: FilterOnPicture) -> Iterator[Broken]:
                 f"nnpfc_patch_{side}_minus1",
                 f"{plus1(patch)} of {size} samples are no whole number of the {out} that come out",
             )
-        elif delta is not None and not _some_size_fits(plus1(delta), 2 * (f.m.nnpfc_overlap or 0), step, size):
+        # A size larger than the picture is for nnpfc-patch-size to tell.
+        free = delta is not None and delta < size
+        if free and not _some_size_fits(plus1(delta), 2 * (f.m.nnpfc_overlap or 0), step, size):
             yield Broken(
                 f"nnpfc_extended_patch_{side}_cd_delta_minus1",
                 f"no patch size allowed makes a whole number of the {out} samples that {size} become",

@@ -295,7 +295,7 @@ def _remember_filter(c: CharacteristicsSeen, *, keep_payload: bool) -> None:
         if picture is not None and len(known.formats) < MAX_FILTERS:
             known.formats.add(picture.format)
     else:
-        known.updated_since_base = True
+        known.updated = known.updated_since_base = True
         if len(clvs.updated_ever) < MAX_FILTERS:
             clvs.updated_ever.add(m.nnpfc_id)
         if picture is not None and (known.first_update_poc is None or picture.poc < known.first_update_poc):

@@ -132,7 +132,8 @@ class FilterSeen:
         base: the first base filter, without its payload and texts; None where an update came first.
         base_digest: of the whole payload of the message with the base.
         properties: of the base, by element; long values as digests.
-        first_update_poc: the smallest POC of the pictures with an update.
+        updated: an update came.
+        first_update_poc: the smallest POC of the pictures with one.
         updated_since_base: an update came after the last base.
         active: the last NNPFA for it persists.
         formats: of the pictures that the properties were checked against.
@@ -143,6 +144,7 @@ class FilterSeen:
     base: NnpfCharacteristics | None = None
     base_digest: bytes = b""
     properties: Mapping[str, object] = field(default_factory=dict)
+    updated: bool = False
     first_update_poc: int | None = None
     updated_since_base: bool = False
     active: bool = False

@@ -145,19 +145,28 @@ def target_is_there(a: ActivationSeen) -> Iterator[Broken]:
     ActivationSeen,
     "nnpfa-update",
     NNPFA,
-    "Where the target is an update (nnpfa_target_base_flag 0), one is in force for the picture.",
+    "Where the target is an update (nnpfa_target_base_flag 0), one came before in decoding order, in the CLVS.",
+)
+def update_is_there(a: ActivationSeen) -> Iterator[Broken]:
+    if a.m.nnpfa_target_base_flag == 0 and a.filter is not None and not a.filter.updated:
+        yield Broken("nnpfa_target_base_flag", f"0, and no update of {a.m.nnpfa_target_id} came in the CLVS so far")
+
+
+@STANDARD.rule(
+    ActivationSeen,
+    "nnpfa-update-scope",
+    NNPFC,
+    "Where the target is an update, one of the updates so far is for a picture that is not output later.",
+    Level.WARNING,  # by decoding order the update is there; by output order it is not yet in force
 )
 def update_is_in_force(a: ActivationSeen) -> Iterator[Broken]:
     if a.m.nnpfa_target_base_flag != 0 or a.filter is None or a.unit.picture is None:
         return
-    first = a.filter.first_update_poc
-    if first is None:
-        yield Broken("nnpfa_target_base_flag", f"0, and no update of {a.m.nnpfa_target_id} came in the CLVS so far")
-    elif first > a.unit.picture.poc:
+    first, poc = a.filter.first_update_poc, a.unit.picture.poc
+    if first is not None and first > poc:
         yield Broken(
             "nnpfa_target_base_flag",
-            f"0, and the first update of {a.m.nnpfa_target_id} holds from POC {first} on, the picture is POC "
-            f"{a.unit.picture.poc}",
+            f"0, and the first update of {a.m.nnpfa_target_id} holds from POC {first} on, the picture is POC {poc}",
         )
 
 
