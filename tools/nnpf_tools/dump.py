@@ -212,15 +212,14 @@ class _Headers:
     """Parameter sets and headers of a stream, as they come."""
 
     def __init__(self, codec: Codec) -> None:
-        from vsei.vvc.nal_units import HeaderState
+        from vsei.structures import header_state
 
-        self.codec = codec
-        self.state = HeaderState() if codec is Codec.VVC else None
+        self.state = header_state(codec)
 
     def trace(self, unit: Listed) -> tuple[str, list[TraceEntry], str | None]:
         """Name, elements and problem of what a NAL unit says."""
         entries: list[TraceEntry] = []
-        if self.state is None or unit.header is None or not unit.data:
+        if unit.header is None or not unit.data or unit.messages:
             return "", entries, None
         try:
             structure = self.state.read(unit.header, unit.data, entries)
@@ -235,6 +234,7 @@ class _Headers:
         return " ".join(shown) + (f" ! {problem}" if problem else "")
 
 
+# Elements of parameter sets and headers that one line has room for.
 _TELLING = frozenset(
     (
         "vps_video_parameter_set_id",
@@ -256,6 +256,23 @@ _TELLING = frozenset(
         "sh_slice_type",
         "sh_qp_delta",
         "sh_slice_address",
+        "chroma_format_idc",
+        "pic_width_in_luma_samples",
+        "pic_height_in_luma_samples",
+        "bit_depth_luma_minus8",
+        "init_qp_minus26",
+        "slice_pic_order_cnt_lsb",
+        "slice_qp_delta",
+        "slice_type",
+        "slice_segment_address",
+        "seq_parameter_set_id",
+        "pic_parameter_set_id",
+        "pic_width_in_mbs_minus1",
+        "pic_height_in_map_units_minus1",
+        "pic_init_qp_minus26",
+        "frame_num",
+        "pic_order_cnt_lsb",
+        "first_mb_in_slice",
     )
 )
 
