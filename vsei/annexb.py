@@ -59,45 +59,58 @@ def split(chunks: Iterable[bytes]) -> Iterator[NalUnit]:
     Raises:
         VseiError: there is no start code, or a NAL unit is larger than MAX_NAL_UNIT_BYTES.
     """
-    base = 0  # offset of buffer[0] in the stream
-    buffer: bytes | bytearray = b""
-    begin: int | None = None  # where the open NAL unit's data starts in buffer; None before the first start code
+    base = 0  # offset in the stream of what is held
+    # All that came since the open NAL unit's data began (at first: since the stream began), without a start code in it.
+    # Joined only when one comes, so that a NAL unit of many chunks costs no more than many of one.
+    held: list[bytes] = []
+    size = 0  # bytes held
+    last = b""  # the last two of them: a start code may lie across the seam
+    begun = False  # the first start code has come
     prefix, offset = b"", 0
 
     for chunk in chunks:
-        scanned = max(0, len(buffer) - 2)  # a start code may lie across the seam
-        buffer = b"".join((buffer, chunk)) if buffer else chunk
+        if _find_start_code(last + chunk[:2]) is None and _find_start_code(chunk) is None:
+            held.append(chunk)
+            size += len(chunk)
+            last = (last + chunk[-2:])[-2:]
+            _check_size(size, begun, offset)
+            continue
+        buffer = b"".join((*held, chunk))
         view = memoryview(buffer)
-        at = scanned
+        begin, at = 0, max(0, size - 2)
         while (match := _find_start_code(buffer, at)) is not None:
             code = match.start()
             at = code + 3
-            if begin is None:
+            if not begun:
+                begun = True
                 zero_byte = 1 if code > 0 and buffer[code - 1] == 0 else 0
-                prefix, offset = bytes(buffer[:at]), base + code - zero_byte
+                prefix, offset = buffer[:at], base + code - zero_byte
             else:
+                _check_size(code - begin, begun, offset)
                 end = _end_of_data(buffer, begin, code)
                 # One zero before 000001 is this start code's zero_byte; more are trailing zeros of the unit before.
                 zero_byte = 1 if end < code else 0
                 yield NalUnit(offset, prefix, view[begin:end], code - zero_byte - end)
                 prefix, offset = b"\0\0\0\1" if zero_byte else START_CODE, base + code - zero_byte
             begin = at
-        if begin is None:
-            if len(buffer) > MAX_LEADING_BYTES:
-                raise VseiError(f"no start code in the first {len(buffer)} bytes; not an Annex B byte stream", offset=0)
-        else:
-            if len(buffer) - begin > MAX_NAL_UNIT_BYTES:
-                raise VseiError(f"NAL unit of more than {MAX_NAL_UNIT_BYTES} bytes", offset=offset)
-            base += begin
-            buffer = bytes(view[begin:])
-            begin = 0
-        view = memoryview(b"")
-    if begin is None:
-        if buffer:
-            raise VseiError("no start code; not an Annex B byte stream", offset=0)
-        return
-    end = _end_of_data(buffer, begin, len(buffer))
-    yield NalUnit(offset, prefix, memoryview(buffer)[begin:end], len(buffer) - end)
+        base += begin
+        held = [buffer[begin:]]
+        size = len(held[0])
+        last = held[0][-2:]
+        _check_size(size, begun, offset)
+    buffer = b"".join(held)
+    if begun:
+        end = _end_of_data(buffer, 0, size)
+        yield NalUnit(offset, prefix, memoryview(buffer)[:end], size - end)
+    elif buffer:
+        raise VseiError("no start code; not an Annex B byte stream", offset=0)
+
+
+def _check_size(size: int, begun: bool, offset: int) -> None:
+    if begun and size > MAX_NAL_UNIT_BYTES:
+        raise VseiError(f"NAL unit of more than {MAX_NAL_UNIT_BYTES} bytes", offset=offset)
+    if not begun and size > MAX_LEADING_BYTES:
+        raise VseiError(f"no start code in the first {size} bytes; not an Annex B byte stream", offset=0)
 
 
 def _end_of_data(buffer: bytes | bytearray, begin: int, end: int) -> int:

@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from vsei import sei
-from vsei.annexb import NalUnit
+from vsei.annexb import START_CODE, NalUnit
 from vsei.errors import VseiError
 from vsei.grouping import Group, PictureStart, Unit, groups
-from vsei.nal import Avc, Codec, Hevc, NalHeader, Vvc, is_sei, sei_types
+from vsei.leading import NotSimple, first_leading
+from vsei.messages import NnpfActivation, NnpfCharacteristics
+from vsei.nal import Codec, NalHeader, is_sei, is_vcl, sei_types
+from vsei.nested import any_message, without
+from vsei.outline import BEFORE_SEI
 from vsei.pictures import Picture, picture_units, with_output_index
-from vsei.sei import SeiMessage
+from vsei.restoring import Taken, TakenMessage, TakenPart, TakenUnit, rebuilt, with_messages
+from vsei.sei import TRAILING_BITS, SeiMessage, SeiNalUnit
 from vsei.selection import Selection
 
-# An inserted NAL unit may become the first of its access unit, which needs the zero_byte (B.2.2); and with it the
-# trailing zeros of the unit before stay that unit's, so that taking it out again gives back every byte.
-LONG_START_CODE = b"\0\0\0\1"
+LONG_START_CODE = b"\0" + START_CODE
 
-# What stands in front of prefix SEI in an access unit (H.266 7.4.2.4.4 and its like).
-_BEFORE_SEI = {
-    Codec.VVC: (Vvc.AUD, Vvc.OPI, Vvc.DCI, Vvc.VPS, Vvc.SPS, Vvc.PPS, Vvc.PREFIX_SEI),
-    Codec.HEVC: (Hevc.AUD, Hevc.VPS, Hevc.SPS, Hevc.PPS, Hevc.PREFIX_SEI),
-    Codec.AVC: (Avc.AUD, Avc.SPS, Avc.SPS_EXT, Avc.SUBSET_SPS, Avc.PPS, Avc.SEI),
-}
-
-NNPF_TYPES = frozenset((210, 211))
+NNPF_TYPES = frozenset((NnpfCharacteristics.PAYLOAD_TYPE, NnpfActivation.PAYLOAD_TYPE))
 OnExisting = Literal["error", "replace", "keep"]
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """One message and the pictures that get it."""
+    """One message and the pictures that get it.
+
+    Attributes:
+        suffix: it goes behind the slices, in a suffix SEI NAL unit (H.264 has none; there it goes in front).
+    """
 
     pictures: Selection
     message: SeiMessage
+    suffix: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +48,23 @@ class Inserted:
     message: SeiMessage
 
 
+Tell = Callable[[Inserted], None]
+
+
 def inject(
     nal_units: Iterable[NalUnit],
     codec: Codec,
     placements: Sequence[Placement],
     decided: Sequence[frozenset[int]] | None = None,
     on_existing: OnExisting = "error",
-    tell: Callable[[Inserted], None] | None = None,
+    tell: Tell | None = None,
 ) -> Iterator[NalUnit]:
-    """The stream with prefix SEI messages put in, one NAL unit for each, in the order of `placements`.
+    """The stream with SEI messages put in, one NAL unit for each, in the order of `placements`.
 
-    They stand after the parameter sets and SEI that the picture unit has in front of its first slice (or picture
-    header), with the layer and temporal id of the picture.
+    Prefix SEI stands after the parameter sets and SEI that the picture unit has in front of its first slice (or picture
+    header), suffix SEI after its last slice; with the layer and temporal id of the picture. A start code is as long as
+    that of the NAL unit behind it: the first of an access unit needs the zero_byte (B.2.2), and with it the trailing
+    zeros of the NAL unit before stay that one's. `vsei.splicing` does the same with files, and is much faster.
 
     Args:
         decided: the decode indices of each placement's pictures, from `decide`. Wanted where a selection needs picture
@@ -68,33 +75,57 @@ def inject(
     Raises:
         VseiError: there are such messages, and `on_existing` is "error".
     """
-    if on_existing != "keep":
-        nal_units = strip(nal_units, codec, lambda place, message: _existing(place, message, on_existing))
+    if on_existing == "replace":
+        nal_units = strip(nal_units, codec, lambda _, message: message.payload_type in NNPF_TYPES)
     for group in groups(nal_units, codec):
+        if on_existing == "error":
+            for unit in group.units:
+                if unit.header is not None and is_sei(codec, unit.header.nal_unit_type):
+                    refuse_existing(unit.header, unit.nal.data, unit.nal.offset)
         start = group.start
-        wanted = _wanted(start, placements, decided) if start is not None else []
+        wanted = wanted_at(start, placements, decided) if start is not None else []
         if start is None or not wanted:
             yield from (unit.nal for unit in group.units)
             continue
-        at = _place(group, codec)
+        in_front = [p for p in wanted if not p.suffix]
+        behind = [p for p in wanted if p.suffix]
+        at, at_end = place(group, codec), _place_of_suffix(group, codec)
         yield from (unit.nal for unit in group.units[:at])
-        header = NalHeader(codec, sei_types(codec)[0], start.layer_id, start.temporal_id)
-        for message in wanted:
-            if tell is not None:
-                tell(Inserted(start, message))
-            data = memoryview(sei.build(header, [message]))
-            yield NalUnit(group.units[at].nal.offset, LONG_START_CODE, data, 0)
-        yield from (unit.nal for unit in group.units[at:])
+        nal = group.units[at].nal
+        prefix, start_code = nal.prefix, nal.prefix[-start_code_size(nal) :]
+        for placement in in_front:
+            yield NalUnit(nal.offset, prefix, memoryview(nal_unit_of(placement, codec, start)), 0)
+            prefix = start_code  # what leads the stream stays in front
+        yield nal._replace(prefix=prefix)
+        yield from (unit.nal for unit in group.units[at + 1 : at_end])
+        last = group.units[at_end - 1].nal
+        for placement in behind:
+            yield NalUnit(last.offset, LONG_START_CODE, memoryview(nal_unit_of(placement, codec, start)), 0)
+        yield from (unit.nal for unit in group.units[at_end:])
+        if tell is not None:
+            for placement in (*in_front, *behind):
+                tell(Inserted(start, placement.message))
 
 
-def decide(nal_units: Iterable[NalUnit], codec: Codec, placements: Sequence[Placement]) -> list[frozenset[int]]:
-    """For each placement the decode indices of its pictures: picture headers are read, so any selection works."""
-    chosen: list[set[int]] = [set() for _ in placements]
+def nal_unit_of(placement: Placement, codec: Codec, start: PictureStart) -> bytes:
+    """The SEI NAL unit that brings a message to a picture."""
+    kind = sei_types(codec)[-1 if placement.suffix else 0]
+    return sei.build(NalHeader(codec, kind, start.layer_id, start.temporal_id), [placement.message])
+
+
+def start_code_size(nal: NalUnit) -> int:
+    """3 or 4 bytes."""
+    return len(LONG_START_CODE) if nal.prefix.endswith(LONG_START_CODE) else len(START_CODE)
+
+
+def pictures_of(nal_units: Iterable[NalUnit], codec: Codec, selections: Sequence[Selection]) -> list[frozenset[int]]:
+    """For each selection the decode indices of its pictures: picture headers are read, so any selection works."""
+    chosen: list[set[int]] = [set() for _ in selections]
     leading: dict[int, tuple[Picture, Picture | None]] = {}  # layer -> random access picture, first output before it
 
     def choose(picture: Picture, output_index: int | None, *, leads: bool = False) -> None:
-        for indices, placement in zip(chosen, placements, strict=True):
-            if placement.pictures.picks(picture.start, picture.poc, output_index, leads=leads):
+        for indices, selection in zip(chosen, selections, strict=True):
+            if selection.picks(picture.start, picture.poc, output_index, leads=leads):
                 indices.add(picture.decode_index)
 
     pictures = (unit.picture for unit in picture_units(nal_units, codec))
@@ -115,30 +146,71 @@ def decide(nal_units: Iterable[NalUnit], codec: Codec, placements: Sequence[Plac
     return [frozenset(indices) for indices in chosen]
 
 
-def _wanted(
+def pictures_of_stream(
+    read: Callable[[], Iterable[NalUnit]], codec: Codec, selections: Sequence[Selection]
+) -> list[frozenset[int]]:
+    """As `pictures_of`, the quick way where there is one.
+
+    Args:
+        read: gives the NAL units of the stream, from its start; called more than once.
+    """
+    if codec is Codec.VVC and all(s.kind == "segments" or not s.needs_headers for s in selections):
+        chosen: list[set[int]] = [set() for _ in selections]
+
+        def see(start: PictureStart) -> None:
+            for indices, selection in zip(chosen, selections, strict=True):
+                if selection.picks(start):
+                    indices.add(start.decode_index)
+
+        with suppress(NotSimple):
+            first = first_leading(read(), see)
+            return [
+                frozenset(indices) | (first if selection.kind == "segments" else frozenset())
+                for indices, selection in zip(chosen, selections, strict=True)
+            ]
+    return pictures_of(read(), codec, selections)
+
+
+def decide(nal_units: Iterable[NalUnit], codec: Codec, placements: Sequence[Placement]) -> list[frozenset[int]]:
+    """For each placement the decode indices of its pictures, whatever it is that selects them."""
+    return pictures_of(nal_units, codec, [p.pictures for p in placements])
+
+
+def wanted_at(
     start: PictureStart, placements: Sequence[Placement], decided: Sequence[frozenset[int]] | None
-) -> list[SeiMessage]:
+) -> list[Placement]:
+    """The placements that a picture is among."""
     if decided is None:
-        return [p.message for p in placements if p.pictures.picks(start)]
-    return [p.message for p, indices in zip(placements, decided, strict=True) if start.decode_index in indices]
+        return [p for p in placements if p.pictures.picks(start)]
+    return [p for p, indices in zip(placements, decided, strict=True) if start.decode_index in indices]
 
 
-def _existing(place: Place, message: SeiMessage, on_existing: OnExisting) -> bool:
-    if message.payload_type not in NNPF_TYPES:
-        return False
-    if on_existing == "error":
-        raise VseiError("the stream has NNPF messages already; replace them or keep them", offset=place.unit.nal.offset)
-    return True
+def refuse_existing(header: NalHeader, data: bytes | memoryview, offset: int) -> None:
+    """VseiError where an SEI NAL unit holds NNPFC or NNPFA messages. `offset`: in the stream."""
+
+    def is_nnpf(message: SeiMessage) -> bool:
+        return message.payload_type in NNPF_TYPES
+
+    if any(any_message(m, header.codec, is_nnpf) for m in sei.parse(header, data).messages):
+        raise VseiError("the stream has NNPF messages already; replace them or keep them", offset=offset)
 
 
-def _place(group: Group, codec: Codec) -> int:
+def place(group: Group, codec: Codec) -> int:
     """Where in the group inserted prefix SEI goes."""
-    before = _BEFORE_SEI[codec]
+    before = BEFORE_SEI[codec]
     at = 0
     for i, unit in enumerate(group.units[: group.first_vcl]):
         if unit.header is not None and unit.header.nal_unit_type in before:
             at = i + 1
     return at
+
+
+def _place_of_suffix(group: Group, codec: Codec) -> int:
+    """Where in the group inserted suffix SEI goes: after the last slice."""
+    return 1 + max(
+        (i for i, unit in enumerate(group.units) if unit.header and is_vcl(codec, unit.header.nal_unit_type)),
+        default=group.first_vcl,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,36 +219,98 @@ class Place:
 
     unit: Unit
     start: PictureStart | None  # the picture unit it is in, None at the end of the stream without a picture
-    message_index: int  # in its NAL unit
+    message_index: int  # in its NAL unit; of messages inside a message, that of the outermost
 
 
 Unwanted = Callable[[Place, SeiMessage], bool]
 
 
-def strip(nal_units: Iterable[NalUnit], codec: Codec, unwanted: Unwanted) -> Iterator[NalUnit]:
-    """The stream without the SEI messages that `unwanted` picks.
+def strip(
+    nal_units: Iterable[NalUnit],
+    codec: Codec,
+    unwanted: Unwanted,
+    tell: Callable[[Place, Taken], None] | None = None,
+) -> Iterator[NalUnit]:
+    """The stream without the SEI messages that `unwanted` picks, also those inside nesting messages.
 
-    Other messages of the same NAL unit stay as they are; a NAL unit left without any goes. SEI NAL units that cannot be
-    parsed to their end are left alone.
+    Other messages of the same NAL unit stay as they are; a NAL unit (or nesting message) left without any goes. What
+    cannot be parsed stays.
+
+    Args:
+        tell: called for each NAL unit that something is taken out of, with what it takes to put it back
+            (`vsei.restoring.restore`); the place is that of the first message that went.
     """
+    index = 0  # of the next NAL unit of the stripped stream
+    zeros = 0  # after the last one that stayed
+    lead = b""  # leads the stream; goes to the first that stays
     for group in groups(nal_units, codec):
-        for unit in group.units:
-            if unit.header is None or not is_sei(codec, unit.header.nal_unit_type):
-                yield unit.nal
-                continue
-            parsed = sei.parse(unit.header, unit.nal.data)
-            kept = [
-                message
-                for i, message in enumerate(parsed.messages)
-                if not unwanted(Place(unit, group.start, i), message)
-            ]
-            if len(kept) == len(parsed.messages) or parsed.problem is not None:
-                yield unit.nal
-            elif kept:
-                yield unit.nal._replace(data=memoryview(sei.build(unit.header, kept, parsed.tail)))
+        gone: list[tuple[Place, TakenUnit]] = []  # since the last that stayed
+        for i, unit in enumerate(group.units):
+            header, nal = unit.header, unit.nal
+            kept, part = nal, None
+            lead += nal.prefix[: -start_code_size(nal)]
+            if header is not None and is_sei(codec, header.nal_unit_type):
+                parsed = sei.parse(header, nal.data)
+                new = _thinned(unit, group, codec, parsed, unwanted)
+                changed = next(
+                    (k for k, (a, b) in enumerate(zip(new, parsed.messages, strict=True)) if a is not b), None
+                )
+                left = [m for m in new if m is not None]
+                if changed is not None and not left and parsed.tail.rstrip(b"\0") == TRAILING_BITS:
+                    gap = len(lead) if index == 0 else zeros
+                    gone.append((Place(unit, group.start, changed), _unit_taken(nal, header, parsed, index, gap)))
+                    zeros = 0
+                    continue
+                if changed is not None:
+                    kept = nal._replace(data=memoryview(rebuilt(nal.data, header, left, parsed.tail)))
+                    part = Place(unit, group.start, changed), _part_taken(nal, kept, codec, parsed, new, index)
+            start_code = kept.prefix[-start_code_size(kept) :]
+            if gone and i == len(gone) and gone[0][1].start_code > len(start_code):
+                # It is the first NAL unit of the picture unit now, so it inherits its zero_byte (B.2.2).
+                start_code = LONG_START_CODE
+                gone[0] = gone[0][0], replace(gone[0][1], zero_byte_stays=True)
+            _tell_all(gone, tell)
+            if part is not None and tell is not None:
+                tell(*part)
+            yield kept._replace(prefix=lead + start_code)
+            gone, lead, zeros, index = [], b"", nal.zeros, index + 1
+        _tell_all(gone, tell)
 
 
-def sei_units(nal_units: Iterable[NalUnit], codec: Codec) -> Iterator[tuple[Group, Unit, sei.SeiNalUnit]]:
+def _tell_all(gone: Sequence[tuple[Place, TakenUnit]], tell: Callable[[Place, Taken], None] | None) -> None:
+    if tell is not None:
+        for place, taken in gone:
+            tell(place, taken)
+
+
+def _thinned(unit: Unit, group: Group, codec: Codec, parsed: SeiNalUnit, unwanted: Unwanted) -> list[SeiMessage | None]:
+    """What is left of each message."""
+    return [
+        without(message, codec, lambda m, place=Place(unit, group.start, i): unwanted(place, m))  # type: ignore[misc]
+        for i, message in enumerate(parsed.messages)
+    ]
+
+
+def _unit_taken(nal: NalUnit, header: NalHeader, parsed: SeiNalUnit, before: int, gap: int) -> TakenUnit:
+    taken = TakenUnit(before, header, parsed.messages, parsed.tail, start_code_size(nal), nal.zeros, gap)
+    return taken if taken.nal_unit() == nal.data else replace(taken, raw=bytes(nal.data))
+
+
+def _part_taken(
+    nal: NalUnit, kept: NalUnit, codec: Codec, parsed: SeiNalUnit, new: Sequence[SeiMessage | None], index: int
+) -> TakenPart:
+    taken = TakenPart(
+        index,
+        tuple(
+            TakenMessage(i, before, replaces=after is not None)
+            for i, (before, after) in enumerate(zip(parsed.messages, new, strict=True))
+            if after is not before
+        ),
+    )
+    return taken if with_messages(kept.data, codec, taken) == nal.data else replace(taken, raw=bytes(nal.data))
+
+
+def sei_units(nal_units: Iterable[NalUnit], codec: Codec) -> Iterator[tuple[Group, Unit, SeiNalUnit]]:
     """All SEI NAL units of a stream, parsed, with the picture unit that each belongs to."""
     for group in groups(nal_units, codec):
         for unit in group.units:

@@ -1,7 +1,7 @@
 """NAL units -> the groups that belong to one coded picture, by looking at types and one bit of each slice.
 
-This is all that inserting messages at random access points needs, so it must cost little: a stream has millions of NAL
-units. `vsei.pictures` reads the headers inside and knows POC, size and output order.
+`vsei.pictures` reads the headers inside and knows POC, size and output order. `vsei.outline` finds the same pictures in
+the bytes of a stream, without making anything of the NAL units between.
 """
 
 from __future__ import annotations
@@ -13,6 +13,11 @@ from typing import NamedTuple
 from vsei.annexb import NalUnit
 from vsei.errors import VseiError
 from vsei.nal import Avc, Codec, Hevc, NalHeader, Vvc, is_irap, is_vcl, read_header, starts_picture
+
+# A picture unit is held in memory. One slice may have as much as MAX_NAL_UNIT_BYTES; this is for all of them, and for
+# streams in which no picture comes. A NAL unit takes this many bytes more than it has.
+MAX_GROUP_BYTES = 512 << 20
+_UNIT_BYTES = 512
 
 
 class Unit(NamedTuple):
@@ -55,7 +60,7 @@ class Group(NamedTuple):
 
 # Types that, after the VCL NAL units of a picture, begin the next picture unit (H.266 7.4.2.4.3, H.265 7.4.2.4.4,
 # H.264 7.4.1.2.3). Reserved non-VCL types that the standards name there are included.
-_BEGINS_NEXT = {
+BEGINS_NEXT = {
     Codec.VVC: frozenset(
         (Vvc.OPI, Vvc.DCI, Vvc.VPS, Vvc.SPS, Vvc.PPS, Vvc.PREFIX_APS, Vvc.PH, Vvc.AUD, Vvc.PREFIX_SEI, 26, 28, 29)
     ),
@@ -64,7 +69,7 @@ _BEGINS_NEXT = {
     ),
     Codec.AVC: frozenset((Avc.SEI, Avc.SPS, Avc.PPS, Avc.AUD, Avc.PREFIX, Avc.SUBSET_SPS, 16, 17, 18)),
 }  # fmt: skip
-_END_OF_SEQUENCE = {
+END_OF_SEQUENCE = {
     Codec.VVC: (Vvc.EOS, Vvc.EOB),
     Codec.HEVC: (Hevc.EOS, Hevc.EOB),
     Codec.AVC: (Avc.EOS, Avc.EOB),
@@ -72,27 +77,49 @@ _END_OF_SEQUENCE = {
 
 
 def groups(nal_units: Iterable[NalUnit], codec: Codec) -> Iterator[Group]:
-    """The picture units of a stream, in order; all NAL units appear, each once."""
-    begins_next = _BEGINS_NEXT[codec]
+    """The picture units of a stream, in order; all NAL units appear, each once.
+
+    Raises:
+        VseiError: a picture unit has more than MAX_GROUP_BYTES.
+    """
+    begins_next = BEGINS_NEXT[codec]
+    headers = _Headers(codec)
     units: list[Unit] = []
+    size = 0
     first_vcl = -1
-    numbering = _Numbering(codec)
+    numbering = Numbering(codec)
     for index, nal in enumerate(nal_units):
-        try:
-            header = read_header(codec, nal.data)
-        except VseiError:
-            header = None
+        header = headers[bytes(nal.data[:2])]
         if header is not None:
             kind = header.nal_unit_type
             starts = starts_picture(header, nal.data)
             if first_vcl >= 0 and (starts or kind in begins_next) and not _continues(units, first_vcl, header):
-                yield Group(units, numbering.number(units, first_vcl), first_vcl)
-                units, first_vcl = [], -1
+                yield Group(units, _number(numbering, units, first_vcl), first_vcl)
+                units, first_vcl, size = [], -1, 0
             if first_vcl < 0 and (starts or is_vcl(codec, kind)):
                 first_vcl = len(units)
         units.append(Unit(index, nal, header))
+        size += len(nal.data) + _UNIT_BYTES
+        if size > MAX_GROUP_BYTES:
+            raise VseiError(f"picture unit of more than {MAX_GROUP_BYTES} bytes", offset=units[0].nal.offset)
     if units:
-        yield Group(units, numbering.number(units, first_vcl), max(first_vcl, 0))
+        yield Group(units, _number(numbering, units, first_vcl), max(first_vcl, 0))
+
+
+class _Headers(dict[bytes, "NalHeader | None"]):
+    """NAL unit headers by their bytes, None where broken: streams have millions of NAL units and few headers."""
+
+    def __init__(self, codec: Codec) -> None:
+        super().__init__()
+        self.codec = codec
+
+    def __missing__(self, data: bytes) -> NalHeader | None:
+        try:
+            header = read_header(self.codec, data)
+        except VseiError:
+            header = None
+        self[data] = header
+        return header
 
 
 def _continues(units: list[Unit], first_vcl: int, header: NalHeader) -> bool:
@@ -103,36 +130,35 @@ def _continues(units: list[Unit], first_vcl: int, header: NalHeader) -> bool:
         and header.codec is Codec.VVC
         and first.nal_unit_type == Vvc.PH
         and first_vcl == len(units) - 1
-        and header.nal_unit_type <= 11
+        and is_vcl(header.codec, header.nal_unit_type)
     )
 
 
-class _Numbering:
-    """Counts pictures and coded layer video sequences."""
+def _number(numbering: Numbering, units: list[Unit], first_vcl: int) -> PictureStart | None:
+    codec = numbering.codec
+    start = None
+    if first_vcl >= 0:
+        vcl = next((u.header for u in units[first_vcl:] if u.header and is_vcl(codec, u.header.nal_unit_type)), None)
+        if vcl is not None:  # else a picture header without slices
+            start = numbering.picture(vcl)
+    if any(u.header is not None and u.header.nal_unit_type in END_OF_SEQUENCE[codec] for u in units):
+        numbering.end_of_sequence()
+    return start
+
+
+class Numbering:
+    """Counts pictures and coded layer video sequences; told of each picture, and of the ends of sequences after it."""
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
         self.pictures = 0
         self.clvs: dict[int, int] = {}  # layer -> index of its running sequence
-        self.ended: set[int] | None = None  # layers that go on after an end of sequence; None: all must start anew
+        self.ended: set[int] | None = None  # layers that have gone on since the last end of sequence
 
-    def number(self, units: list[Unit], first_vcl: int) -> PictureStart | None:
-        start = None
-        if first_vcl >= 0:
-            start = self._start(units, first_vcl)
-        for unit in units:
-            if unit.header is not None and unit.header.nal_unit_type in _END_OF_SEQUENCE[self.codec]:
-                self.ended = set()
-        return start
-
-    def _start(self, units: list[Unit], first_vcl: int) -> PictureStart | None:
-        vcl = next(
-            (u.header for u in units[first_vcl:] if u.header and is_vcl(self.codec, u.header.nal_unit_type)), None
-        )
-        if vcl is None:
-            return None  # a picture header without slices
+    def picture(self, vcl: NalHeader) -> PictureStart:
+        """The next picture. `vcl`: the header of its first VCL NAL unit."""
         kind, layer = vcl.nal_unit_type, vcl.layer_id
-        random_access = is_irap(self.codec, kind) or (self.codec is Codec.VVC and kind == Vvc.GDR)
+        random_access = is_random_access(self.codec, kind)
         first = layer not in self.clvs or (self.ended is not None and layer not in self.ended)
         clvs_start = layer not in self.clvs or (random_access and (first or _always_starts(self.codec, kind)))
         if clvs_start:
@@ -142,6 +168,15 @@ class _Numbering:
         start = PictureStart(self.pictures, kind, layer, vcl.temporal_id, random_access, self.clvs[layer], clvs_start)
         self.pictures += 1
         return start
+
+    def end_of_sequence(self) -> None:
+        """The next random access picture of each layer starts a sequence."""
+        self.ended = set()
+
+
+def is_random_access(codec: Codec, kind: int) -> bool:
+    """Whether decoding can start at a picture of this NAL unit type: IRAP pictures, and GDR pictures of H.266."""
+    return is_irap(codec, kind) or (codec is Codec.VVC and kind == Vvc.GDR)
 
 
 def _always_starts(codec: Codec, kind: int) -> bool:
