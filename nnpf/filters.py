@@ -15,7 +15,7 @@ from nnpf.activation import Active
 from nnpf.characteristics import patch_process
 from nnpf.errors import NnpfError
 from nnpf.frames import Format, Frame
-from nnpf.sources import ModelSources, apply_update, load_base
+from nnpf.sources import Base, ModelSources, apply_update, load_base
 from nnpf.tensors import Array, PatchPlan, PatchProcess, choose_patch
 from vsei.messages import NnpfCharacteristics
 
@@ -151,7 +151,7 @@ class Filters:
     def __init__(self, sources: ModelSources, choice: EngineChoice) -> None:
         self._sources, self._choice = sources, choice
         self._engines: dict[bool, Engine] = {}
-        self._bases: OrderedDict[NnpfCharacteristics, Model] = OrderedDict()
+        self._bases: OrderedDict[NnpfCharacteristics, Base] = OrderedDict()
         self._filters: OrderedDict[Key, Filter] = OrderedDict()
         self._failed: OrderedDict[Key, NnpfError] = OrderedDict()
 
@@ -169,9 +169,8 @@ class Filters:
         if key in self._failed:
             raise NnpfError(self._failed[key].problem, subject=self._failed[key].subject)
         try:
-            model = self._base(active.base)
-            if active.update is not None:
-                model = apply_update(model, active.base, active.update, self._sources)
+            base = self._base(active.base)
+            model = base.model if active.update is None else apply_update(base, active.update, self._sources)
             found = Filter(model, self._engine(model), active.base)
         except NnpfError as error:
             self._failed[key] = error
@@ -183,13 +182,13 @@ class Filters:
             self._filters.popitem(last=False)
         return found
 
-    def _base(self, message: NnpfCharacteristics) -> Model:
-        model = self._bases.get(message)
-        if model is None:
-            model = self._bases[message] = load_base(message, self._sources)
+    def _base(self, message: NnpfCharacteristics) -> Base:
+        base = self._bases.get(message)
+        if base is None:
+            base = self._bases[message] = load_base(message, self._sources)
             if len(self._bases) > MAX_NETWORKS:
                 self._bases.popitem(last=False)
-        return model
+        return base
 
     def _engine(self, model: Model) -> Engine:
         from nnpf.engines import INTEGER_OPERATORS, select_engine

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from nnpf import model as models
@@ -17,6 +18,9 @@ from nnpf.errors import NnpfError
 from nnpf.model import Model
 from vsei.messages import NnpfCharacteristics
 from vsei.messages.nnpf import MODE_URI
+
+if TYPE_CHECKING:
+    from nnpf.nnc import Decoder
 
 # Shown in messages; a stream may hold any string.
 _SHOWN_URI = 120
@@ -64,26 +68,32 @@ class ModelSources:
         return path
 
 
-def load_base(message: NnpfCharacteristics, sources: ModelSources) -> Model:
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A base filter. `decoder`: as it stands after the base's NNC bitstream, for updates whose coding refers to it."""
+
+    model: Model
+    decoder: Decoder | None = None
+
+
+def load_base(message: NnpfCharacteristics, sources: ModelSources) -> Base:
     """The base filter of a message.
 
     Raises:
         NnpfError: it cannot be found or read, or its format is not known.
     """
     if message.nnpfc_mode_idc != MODE_URI:
-        return _model_of_payload(message.nnpfc_payload or b"", f"payload of NNPFC {message.nnpfc_id}")
+        return _decode_base(message.nnpfc_payload or b"", f"payload of NNPFC {message.nnpfc_id}")
     uri, tag = message.nnpfc_uri or "", message.nnpfc_tag_uri or ""
     if tag not in (ONNX_TAG, NNC_TAG) and uri not in sources.by_uri:
         raise NnpfError(f"model format {tag[:_SHOWN_URI]!r} is not known", subject=uri[:_SHOWN_URI])
     path = sources.path_of(uri)
     if tag == NNC_TAG or path.suffix == ".nnc":
-        return _model_of_payload(_read(path), str(path))
-    return models.load(path)
+        return _decode_base(_read(path), str(path))
+    return Base(models.load(path))
 
 
-def apply_update(
-    base: Model, base_message: NnpfCharacteristics, update: NnpfCharacteristics, sources: ModelSources
-) -> Model:
+def apply_update(base: Base, update: NnpfCharacteristics, sources: ModelSources) -> Model:
     """The base with an update, which is always relative to the base and never to an earlier update.
 
     Raises:
@@ -95,31 +105,21 @@ def apply_update(
         path = sources.path_of(uri)
         if tag != NNC_TAG and path.suffix != ".nnc":
             whole = models.load(path)
-            return base.with_parameters(whole.parameters, f"{base.name} + {path.name}")
+            return base.model.with_parameters(whole.parameters, f"{base.model.name} + {path.name}")
         payload, label = _read(path), path.name
     else:
         payload = update.nnpfc_payload or b""
-    from nnpf.nnc import Decoder, NncError
+    from nnpf.nnc import Decoder, NncError, updates
 
-    decoder = Decoder()
+    decoder = base.decoder.copy() if base.decoder is not None else Decoder()
+    known = base.model.parameters
     try:
-        if base_message.nnpfc_mode_idc != MODE_URI:
-            decoder.decode(base_message.nnpfc_payload or b"")  # what the update's contexts refer to
-        tensors = decoder.decode(payload)
+        # A payload that does not say whether it is a difference is one: that is what an update is (H.274 8.28.1.2).
+        tensors = updates.decode_update(decoder, known, payload, "difference")
     except NncError as error:
         raise NnpfError(str(error), subject=label) from None
-    last = decoder.last
-    if last is not None and last.is_difference:
-        known = base.parameters
-        if missing := sorted(set(tensors) - set(known)):
-            raise NnpfError(f"{base.name} has no parameter {missing[0]!r}", subject=label)
-        for name, tensor in tensors.items():
-            if tensor.shape != known[name].shape:
-                raise NnpfError(
-                    f"parameter {name!r} is {list(known[name].shape)}, given {list(tensor.shape)}", subject=label
-                )
-        tensors = {name: known[name] + tensor for name, tensor in tensors.items()}
-    return base.with_parameters(tensors, f"{base.name} + {label}")
+    changed = {name: value for name, value in tensors.items() if value is not known[name]}
+    return base.model.with_parameters(changed, f"{base.model.name} + {label}")
 
 
 def _read(path: Path) -> bytes:
@@ -131,15 +131,15 @@ def _read(path: Path) -> bytes:
         raise NnpfError(f"cannot be read: {error.strerror}", subject=str(path)) from None
 
 
-def _model_of_payload(data: bytes, name: str) -> Model:
+def _decode_base(data: bytes, name: str) -> Base:
     """A filter out of an NNC bitstream that holds its graph."""
-    from nnpf import nnc
+    from nnpf.nnc import Decoder, NncError
+    from nnpf.nnc.model import decode_model
 
-    decode_model = getattr(nnc, "decode_model", None)
-    if decode_model is None:
-        raise NnpfError("NNC bitstreams as base filters are not supported yet", subject=name)
+    decoder = Decoder()
     try:
-        graph = decode_model(data)
-    except nnc.NncError as error:
+        proto = decode_model(data, decoder=decoder)
+    except NncError as error:
         raise NnpfError(str(error), subject=name) from None
-    return graph if isinstance(graph, Model) else models.load(graph, name)
+    models.check(proto, name)
+    return Base(models.Model(proto, name), decoder)

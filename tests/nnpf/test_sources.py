@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from nnpf.errors import NnpfError
+from nnpf.nnc import Encoder, Settings, encode
+from nnpf.nnc.model import encode_model
 from nnpf.sources import ModelSources, apply_update, load_base
-from tests.nnpf.onnx_graphs import identity_filter
+from tests.nnpf.onnx_graphs import blur_filter, identity_filter
 from tests.nnpf.streams import characteristics, save
 
 
@@ -57,7 +59,7 @@ def test_what_is_refused(root: Path, uri: str, reason: str) -> None:
 def test_the_users_map_goes_first(root: Path, tmp_path: Path) -> None:
     sources = ModelSources(None, {"https://example.com/f.onnx": tmp_path / "outside.onnx"})
     message = characteristics(uri="https://example.com/f.onnx", tag_uri="tag:example.com,2023:nnpf")
-    assert load_base(message, sources).name == str(tmp_path / "outside.onnx")
+    assert load_base(message, sources).model.name == str(tmp_path / "outside.onnx")
     with pytest.raises(NnpfError, match="no folder to look for it"):
         sources.path_of("f.onnx")
 
@@ -72,9 +74,9 @@ def test_an_update_by_uri_replaces_parameters(root: Path) -> None:
     save(root, identity_filter(6, 6, 0, offset=0.25), "new.onnx")
     update = characteristics(uri="new.onnx", base_flag=0)
     sources = ModelSources(root)
-    model = apply_update(load_base(base, sources), base, update, sources)
+    model = apply_update(load_base(base, sources), update, sources)
     assert model.parameters["bias"].tolist() == [0.25] * 6
-    assert np.array_equal(model.parameters["weight"], load_base(base, sources).parameters["weight"])
+    assert np.array_equal(model.parameters["weight"], load_base(base, sources).model.parameters["weight"])
 
 
 def test_a_payload_that_is_damaged_is_one_clear_error(root: Path) -> None:
@@ -82,4 +84,25 @@ def test_a_payload_that_is_damaged_is_one_clear_error(root: Path) -> None:
     update = characteristics(base_flag=0, mode_idc=0, tag_uri=None, uri=None, payload=b"\xff\x00 no bitstream")
     sources = ModelSources(root)
     with pytest.raises(NnpfError, match="update of NNPFC 1"):
-        apply_update(load_base(base, sources), base, update, sources)
+        apply_update(load_base(base, sources), update, sources)
+    with pytest.raises(NnpfError, match="payload of NNPFC 1"):
+        load_base(characteristics(mode_idc=0, tag_uri=None, uri=None, payload=b"\xff\x00 no bitstream"), sources)
+
+
+def test_a_filter_in_the_stream_itself_and_its_updates(root: Path) -> None:
+    model = blur_filter(6, 6, 1)
+    encoder = Encoder(Settings(qp=-38))
+    base_message = characteristics(
+        mode_idc=0, tag_uri=None, uri=None, payload=encode_model(model.proto, encoder=encoder)
+    )
+    base = load_base(base_message, ModelSources(None))
+    weight = base.model.parameters["weight"]
+    assert 0 < np.abs(weight - model.parameters["weight"]).max() < 0.01
+    step = np.linspace(-0.1, 0.1, weight.size, dtype=np.float32).reshape(weight.shape)
+    results = []
+    for factor in (1, 2):  # each is relative to the base, whatever came before
+        coded = encode({"weight": factor * step}, Settings(qp=-38))
+        update = characteristics(base_flag=0, mode_idc=0, tag_uri=None, uri=None, payload=coded)
+        results.append(apply_update(base, update, ModelSources(None)).parameters["weight"])
+    for factor, result in zip((1, 2), results, strict=True):
+        np.testing.assert_allclose(result, weight + factor * step, atol=2e-3)
