@@ -128,6 +128,9 @@ def nesting(*inside: messages.Message, orders: tuple[int, ...] | None = None) ->
     )
 
 
+SUBPICTURE = {"sn_num_subpics_minus1": 0, "sn_subpic_id_len_minus1": 0, "sn_subpic_id": (0,)}
+
+
 def scalable_nesting(*inside: messages.Message, layers: tuple[int, ...] = ()) -> ScalableNesting:
     """Messages for the layer of the NAL unit and others, or for all layers."""
     coded = [messages.encode(m) for m in inside]
@@ -161,7 +164,17 @@ EXTRAPOLATION = {"nnpfc_purpose": nnpf.SPATIAL_EXTRAPOLATION, "nnpfc_constant_pa
 INTEGERS = {"nnpfc_inp_format_idc": 1, "nnpfc_out_format_idc": 1}
 COLOURS = {**INTEGERS, "nnpfc_separate_colour_description_present_flag": 1}
 ALL_444 = {"nnpfc_out_order_idc": 2, "nnpfc_inp_order_idc": 2}
+LUMA_DEEPER = {"nnpfc_inp_tensor_luma_bitdepth_minus8": 1, "nnpfc_out_tensor_luma_bitdepth_minus8": 1}
+LOCATED = {"nnpfc_chroma_loc_info_present_flag": 1}
+UNFILTERED = {"nnpfc_num_input_pics_minus1": 2, "nnpfc_input_pic_filtering_flag": [0, 0, 0]}
 PO_PAIR = ((210, 1), (211, 2))
+BINARY = {
+    "po_complexity_info_present_flag": 1,
+    "po_parameter_type_idc": 2,
+    "po_num_parameters_idc": 1,
+    "po_num_kmac_operations_idc": 1,
+    "po_total_kilobyte_size": 1,
+}
 
 
 def resampled(width: tuple[int, int], height: tuple[int, int], **elements) -> NnpfCharacteristics:
@@ -173,6 +186,10 @@ def resampled(width: tuple[int, int], height: tuple[int, int], **elements) -> Nn
         nnpfc_pic_height_denom_minus1=height[1] - 1,
         **elements,
     )
+
+
+def left(offset: int) -> dict[str, int]:
+    return {"nnpfc_spatial_extrapolation_left_offset": offset}
 
 
 def free_patch(delta: int, overlap: int, **elements):
@@ -200,9 +217,8 @@ def with_metadata(m: NnpfCharacteristics, bits: int, **elements) -> NnpfCharacte
     )
 
 
-def with_application_tag(*, count_alignment: bool) -> NnpfCharacteristics:
+def with_application_tag(*, count_alignment: bool, tag="tag:example.com,2024:denoise") -> NnpfCharacteristics:
     """A message of purpose 0 with a tag, whose length is counted in one or the other way."""
-    tag = "tag:example.com,2024:denoise"
     bits = 1 + 8 * (len(tag) + 1) + 4
     m = with_metadata(
         nnpfc(nnpfc_purpose=0),
@@ -340,15 +356,7 @@ ONE_MESSAGE = {
         None,
     ),
     "po-complexity": (
-        order(
-            (4, 1),
-            (5, 2),
-            po_complexity_info_present_flag=1,
-            po_parameter_type_idc=2,
-            po_num_parameters_idc=1,
-            po_num_kmac_operations_idc=1,
-            po_total_kilobyte_size=1,
-        ),
+        order((4, 1), (5, 2), **BINARY),
         order((4, 1), (5, 2)),
         None,
     ),
@@ -388,6 +396,46 @@ ONE_MESSAGE |= {
 }
 
 
+# The other ways to break those rules, and to keep them.
+MORE = [
+    (
+        "nnpfc-tag-uri",
+        nnpfc(nnpfc_tag_uri="tag:example.com:net"),
+        nnpfc(nnpfc_tag_uri="tag:me@a.b,2024-05:x/%20#f"),
+        None,
+    ),
+    ("nnpfc-tag-uri", with_application_tag(count_alignment=True, tag="denoise"), nnpfc(), None),
+    ("nnpfc-uri", nnpfc(nnpfc_uri=""), nnpfc(nnpfc_uri="a"), None),
+    ("nnpfc-uri", nnpfc(nnpfc_uri="file:a%2"), nnpfc(nnpfc_uri="file:a%2F"), None),
+    ("nnpfc-resampling-ratio", resampled((1, 1), (17, 1)), resampled((1, 1), (160, 10)), None),
+    ("nnpfc-chroma-upsampling-order", nnpfc(**CHROMA, nnpfc_inp_order_idc=0), nnpfc(**CHROMA), None),
+    ("nnpfc-chroma-location", nnpfc(**COLOUR | {"nnpfc_out_colour_format_idc": 2}, **LOCATED), nnpfc(**COLOUR), None),
+    ("nnpfc-filtered-inputs", nnpfc(**UNFILTERED), nnpfc(**RATE, nnpfc_input_pic_filtering_flag=[0, 0]), None),
+    ("nnpfc-inp-order", nnpfc(nnpfc_inp_order_idc=1), nnpfc(nnpfc_inp_order_idc=0), YUV400),
+    (
+        "nnpfc-output-size",
+        nnpfc(**EXTRAPOLATION, **left(-209)),
+        nnpfc(**EXTRAPOLATION, **left(-207)),
+        picture(416, 239),
+    ),
+    ("nnpfc-output-size", nnpfc(**EXTRAPOLATION, **left(-208)), nnpfc(**EXTRAPOLATION, **left(1)), YUV420),
+    ("nnpfc-matrix-coeffs", nnpfc(**COLOURS, nnpfc_matrix_coeffs=0), nnpfc(**COLOURS, nnpfc_matrix_coeffs=1), YUV420),
+    ("nnpfc-matrix-coeffs", nnpfc(**COLOURS, nnpfc_matrix_coeffs=16, **LUMA_DEEPER), nnpfc(**COLOURS), YUV444),
+    ("nnpfc-depth-upsampling", nnpfc(nnpfc_purpose=nnpf.BIT_DEPTH_UPSAMPLING), nnpfc(), YUV420),
+    ("nnpfc-padding-value", nnpfc(nnpfc_padding_type=4, nnpfc_luma_padding_val=256), nnpfc(), picture(depth=8)),
+    ("po-nnpf-pair", order((4, 1), (210, 2)), order((4, 1), (5, 2)), None),
+    ("po-same-order", order((4, 1), (4, 2)), order((4, 1), (4, 1)), None),
+    ("phase-range", replace(PHASE, pi_ver_phase_num=2), replace(PHASE, pi_ver_phase_num=1), None),
+    ("vtm-reserved-value", nnpfc(nnpfc_id=VTM.max_id + 1), nnpfc(nnpfc_id=512), None),
+    ("vtm-reserved-value", nnpfc(nnpfc_inp_order_idc=4), nnpfc(nnpfc_inp_order_idc=3), None),
+    ("vtm-metadata-count", RESERVED_METADATA, with_metadata(nnpfc(), 4), None),
+    ("vtm-po-misread", order(*PO_PAIR, **BINARY), order(*PO_PAIR), None),
+    ("nokia-base", nokia_base(nnpfc_uri="net.onnx"), nokia_base(nnpfc_purpose=0), None),
+    ("nokia-base", nokia_base(nnpfc_tag_uri="tag:onnx.ai,2018:onnx"), nokia_base(), None),
+    ("nokia-activation", nnpfa(nnpfa_target_id=256), nnpfa(nnpfa_target_id=255), None),
+]
+
+
 def coded(message: messages.Message | SeiMessage) -> SeiMessage:
     return message if isinstance(message, SeiMessage) else messages.encode(message)
 
@@ -401,9 +449,10 @@ def alone(message, rule="", picture=None) -> set[str]:
     return {f.rule.name for f in check_messages([coded(message)], picture=picture, decoder=decoder_of(rule))}
 
 
-@pytest.mark.parametrize("rule", ONE_MESSAGE)
-def test_a_message_for_itself(rule):
-    broken, kept, for_picture = ONE_MESSAGE[rule]
+@pytest.mark.parametrize(
+    "rule, broken, kept, for_picture", [*((rule, *case) for rule, case in ONE_MESSAGE.items()), *MORE]
+)
+def test_a_message_for_itself(rule, broken, kept, for_picture):
     assert rule in alone(broken, rule, for_picture)
     assert rule not in alone(kept, rule, for_picture)
 
@@ -723,6 +772,15 @@ def test_nested_messages_are_judged_for_their_layer(sample):
     # For layer 1 alone, or for a processing order: of what size its pictures are is not known here, and its
     # activation may stand anywhere.
     assert findings(put_in(sample, at(0, order(*PO_PAIR), nesting(BASE)), at(1, ON))) == []
+
+
+def test_messages_for_other_layers_or_subpictures_are_not_judged_by_the_picture(sample):
+    bad = nnpfc(nnpfc_patch_width_minus1=416)
+    for other in (
+        replace(scalable_nesting(bad), sn_subpic_flag=1, **SUBPICTURE),
+        replace(scalable_nesting(bad, ON), sn_subpic_flag=1, **SUBPICTURE),
+    ):
+        assert findings(put_in(sample, at(0, other))) == []
 
 
 def test_the_messages_at_fault_inside_a_nesting_are_named(sample):

@@ -13,8 +13,8 @@ from vsei.messages import Message, NnpfActivation, NnpfCharacteristics
 from vsei.messages.nesting import MAX_DEPTH, HevcScalableNesting, ScalableNesting
 from vsei.messages.nnpf import MODE_NNC, reserved_value
 from vsei.messages.processing_order import PhaseIndication, SeiProcessingOrder, SeiProcessingOrderNesting
-from vsei.nal import Codec, NalHeader, sei_types
-from vsei.pictures import PictureFormat
+from vsei.nal import Codec, NalHeader, is_vcl, sei_types
+from vsei.pictures import Picture, PictureFormat
 from vsei.rules import nokia, vtm
 from vsei.rules.book import STANDARD, Broken, Finding, Rule, RuleBook
 from vsei.rules.context import (
@@ -27,6 +27,7 @@ from vsei.rules.context import (
     MessageSeen,
     NalUnitSeen,
     NestingSeen,
+    NnpfOfUnit,
     Payload,
     PayloadCheck,
     PayloadReport,
@@ -99,8 +100,9 @@ def _broken(books: Iterable[RuleBook], context: object) -> Iterator[tuple[Rule, 
 
 def _payload(coded: SeiMessage, codec: Codec, *, too_deep: bool) -> Payload:
     trace: list[TraceEntry] = []
+    traced = coded.payload_type == NnpfCharacteristics.PAYLOAD_TYPE
     try:
-        decoded = messages.decode(coded, codec, trace)
+        decoded = messages.decode(coded, codec, trace if traced else None)
     except VseiError as error:
         return Payload(coded, None, error, (), ())
     if decoded is None:
@@ -153,8 +155,13 @@ class Checker:
     def picture_unit(self, listed: Sequence[Listed]) -> Iterator[Finding]:
         """What a picture unit breaks."""
         first = listed[0]
-        unit = UnitSeen(listed, self.codec, first.picture, first.output_index)
-        unit.found = tuple(_for_the_picture(chain.from_iterable(item.messages for item in listed), unit))
+        unit = UnitSeen(
+            listed,
+            first.picture,
+            first.output_index,
+            [i for i, item in enumerate(listed) if item.header and is_vcl(self.codec, item.header.nal_unit_type)],
+            NnpfOfUnit(_for_the_picture(chain.from_iterable(item.messages for item in listed), first.picture)),
+        )
         clvs = self._sequence_of(unit)
         for position, item in enumerate(listed):
             seen = NalUnitSeen(item, position, unit)
@@ -217,7 +224,7 @@ class Checker:
         for inner in found.inside:
             if isinstance(inner.message, NnpfCharacteristics) and len(self._nested) < MAX_FILTERS:
                 self._nested.add(inner.message.nnpfc_id)
-            yield from self._nested_message(inner, unit, clvs, depth + 1, _scope(found, unit, scope))
+            yield from self._nested_message(inner, unit, clvs, depth + 1, _scope(found, unit.picture, scope))
 
     def _in_sequence(
         self, found: Found, unit: UnitSeen, clvs: Clvs, scope: int
@@ -310,12 +317,12 @@ class _Scope:
     ELSEWHERE = 2  # other layers, or subpictures: not followed
 
 
-def _scope(parent: Found, unit: UnitSeen, scope: int) -> int:
+def _scope(parent: Found, picture: Picture | None, scope: int) -> int:
     """What the messages inside of `parent` are for."""
     nesting = parent.message
     if isinstance(nesting, SeiProcessingOrderNesting):
         return max(scope, _Scope.CHAIN)
-    layer = unit.picture.layer_id if unit.picture is not None else parent.header.layer_id
+    layer = picture.layer_id if picture is not None else parent.header.layer_id
     if isinstance(nesting, ScalableNesting) and nesting.sn_subpic_flag:
         return _Scope.ELSEWHERE
     if isinstance(nesting, ScalableNesting | HevcScalableNesting) and not nesting.applies_to_layer(
@@ -325,10 +332,12 @@ def _scope(parent: Found, unit: UnitSeen, scope: int) -> int:
     return scope
 
 
-def _for_the_picture(all_found: Iterable[Found], unit: UnitSeen, scope: int = _Scope.PICTURE) -> Iterator[Found]:
+def _for_the_picture(
+    all_found: Iterable[Found], picture: Picture | None, scope: int = _Scope.PICTURE
+) -> Iterator[Found]:
     """NNPF messages that are for the picture that they stand at, and not ignored; nested ones too."""
     for found in all_found:
         m = found.message
         if isinstance(m, NnpfCharacteristics | NnpfActivation) and scope == _Scope.PICTURE and _reserved(m) is None:
             yield found
-        yield from _for_the_picture(found.inside, unit, _scope(found, unit, scope))
+        yield from _for_the_picture(found.inside, picture, _scope(found, picture, scope))

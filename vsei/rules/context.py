@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple, cast
 
@@ -12,7 +12,6 @@ from vsei.errors import VseiError
 from vsei.listing import Found, Listed
 from vsei.messages import Message, NnpfActivation, NnpfCharacteristics
 from vsei.messages.processing_order import SeiProcessingOrderNesting
-from vsei.nal import Codec, is_vcl
 from vsei.pictures import Picture, PictureFormat
 from vsei.sei import SeiMessage
 from vsei.syntax import OutOfRange, TraceEntry
@@ -30,7 +29,7 @@ class Payload:
     Attributes:
         message: None where it could not be read.
         error: why it could not.
-        trace: its elements with their bit positions.
+        trace: the elements of an NNPFC message with their bit positions.
     """
 
     coded: SeiMessage
@@ -71,39 +70,47 @@ class UnitSeen:
     """A picture unit: all its NAL units, and what its messages held so far.
 
     Attributes:
-        found: the NNPF messages in it that are for its picture, those to come too.
+        slices: where in `listed` the VCL NAL units stand.
+        nnpf: the NNPFC and NNPFA messages that are for its picture, those to come too.
         activations: payload of the first NNPFA for each nnpfa_target_id, so far.
         repeats: how often each payload came, so far.
         first: of each payload type, the payload that came first.
     """
 
     listed: Sequence[Listed]
-    codec: Codec
     picture: Picture | None
     output_index: int | None
-    found: tuple[Found, ...] = ()
+    slices: Sequence[int]
+    nnpf: NnpfOfUnit
     activations: dict[int, bytes] = field(default_factory=dict)
     repeats: Counter[SeiMessage] = field(default_factory=Counter)
     first: dict[int, SeiMessage] = field(default_factory=dict)
 
-    @property
-    def nnpfc_ids(self) -> frozenset[int]:
-        """Of the NNPFC messages in it, those to come too."""
-        return frozenset(f.message.nnpfc_id for f in self.found if isinstance(f.message, NnpfCharacteristics))
 
-    def messages_after(self, found: Found) -> Iterator[Message]:
-        """The NNPF messages that come after one in it."""
-        at = next((i for i, other in enumerate(self.found) if other is found), len(self.found))
-        return (f.message for f in self.found[at + 1 :] if f.message is not None)
+class NnpfOfUnit:
+    """Which NNPF messages a picture unit has, in order. A hostile one has very many, so each question is a look-up."""
 
-    @property
-    def vcl_positions(self) -> list[int]:
-        """Where in `listed` the VCL NAL units stand."""
-        return [
-            i
-            for i, unit in enumerate(self.listed)
-            if unit.header is not None and is_vcl(self.codec, unit.header.nal_unit_type)
-        ]
+    def __init__(self, found: Iterable[Found]) -> None:
+        self._place: dict[int, int] = {}  # id() of a Found -> its place in the order
+        self._last_update: dict[int, int] = {}  # nnpfc_id -> place
+        self._last_activation: dict[int, int] = {}
+        self.nnpfc_ids: set[int] = set()
+        for place, item in enumerate(found):
+            self._place[id(item)] = place
+            if isinstance(item.message, NnpfCharacteristics):
+                self.nnpfc_ids.add(item.message.nnpfc_id)
+                if not item.message.nnpfc_base_flag:
+                    self._last_update[item.message.nnpfc_id] = place
+            elif isinstance(item.message, NnpfActivation):
+                self._last_activation[item.message.nnpfa_target_id] = place
+
+    def update_follows(self, found: Found, nnpfc_id: int) -> bool:
+        """Whether an update of that id comes after a message."""
+        return self._last_update.get(nnpfc_id, -1) > self._place[id(found)]
+
+    def activation_follows(self, found: Found, nnpfc_id: int) -> bool:
+        """Whether an activation of that id comes after a message."""
+        return self._last_activation.get(nnpfc_id, -1) > self._place[id(found)]
 
 
 @dataclass(frozen=True, slots=True)

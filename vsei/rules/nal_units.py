@@ -71,19 +71,17 @@ def _sei_problem(n: NalUnitSeen) -> VseiError | None:
     NalUnitSeen,
     "sei-picture",
     ORDER,
-    "An SEI NAL unit belongs to a picture: prefix SEI before its slices, suffix SEI after.",
+    "An SEI NAL unit belongs to a picture, whose slices follow prefix SEI, and come before suffix SEI.",
 )
 def sei_has_a_picture(n: NalUnitSeen) -> Iterator[Broken]:
     header = n.listed.header
     if header is None or not is_sei(header.codec, header.nal_unit_type):
         return
-    slices = n.unit.vcl_positions
+    slices = n.unit.slices
     if not slices:
         yield Broken("nal_unit_type", f"{header.name} without a picture")
-    elif is_prefix_sei(header.codec, header.nal_unit_type):
-        if n.position > slices[-1]:
-            yield Broken("nal_unit_type", f"{header.name} after the last slice of its picture")
-    elif n.position < slices[0]:
+    elif n.position < slices[0] and not is_prefix_sei(header.codec, header.nal_unit_type):
+        # The other way round, prefix SEI after slices is for the next picture.
         yield Broken("nal_unit_type", f"{header.name} before the first slice of its picture")
 
 

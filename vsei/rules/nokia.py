@@ -116,12 +116,10 @@ def base_is_not_asked_for(a: ActivationSeen) -> Iterator[Broken]:
     "A base that comes again is followed, in the same picture, by the update in force and by an activation.",
 )
 def base_is_followed_by_what_it_drops(c: CharacteristicsSeen) -> Iterator[Broken]:
+    nnpfc_id = c.m.nnpfc_id
     if not c.m.nnpfc_base_flag or c.filter is None:
         return
-    later = list(c.unit.messages_after(c.found))
-    if c.filter.updated_since_base and not any(
-        isinstance(m, NnpfCharacteristics) and m.nnpfc_id == c.m.nnpfc_id and not m.nnpfc_base_flag for m in later
-    ):
-        yield Broken("nnpfc_base_flag", f"1: the update of {c.m.nnpfc_id} from before is dropped")
-    if c.filter.active and not any(isinstance(m, NnpfActivation) and m.nnpfa_target_id == c.m.nnpfc_id for m in later):
-        yield Broken("nnpfc_base_flag", f"1: the activation of {c.m.nnpfc_id} from before is dropped")
+    if c.filter.updated_since_base and not c.unit.nnpf.update_follows(c.found, nnpfc_id):
+        yield Broken("nnpfc_base_flag", f"1: the update of {nnpfc_id} from before is dropped")
+    if c.filter.active and not c.unit.nnpf.activation_follows(c.found, nnpfc_id):
+        yield Broken("nnpfc_base_flag", f"1: the activation of {nnpfc_id} from before is dropped")

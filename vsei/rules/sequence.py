@@ -137,7 +137,7 @@ def prompt_is_not_empty(m: NnpfActivation) -> Iterator[Broken]:
 def target_is_there(a: ActivationSeen) -> Iterator[Broken]:
     target = a.m.nnpfa_target_id
     known = a.filter is not None or target in a.clvs.elsewhere or a.clvs.full
-    if not known and target not in a.unit.nnpfc_ids:
+    if not known and target not in a.unit.nnpf.nnpfc_ids:
         yield Broken("nnpfa_target_id", f"{target}: no NNPFC of that id in the CLVS so far")
 
 
