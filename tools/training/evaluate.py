@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from pairs import CODED_MAX, ORIGINAL_TO_CODED, Pairs, read_pairs, strength
+from pairs import CODED_MAX, ORIGINAL_TO_CODED, Pairs, clip_file, read_pairs, strength
 
 QPS = [22, 27, 32, 37, 42]
 
@@ -67,7 +67,7 @@ def gains(run: onnxruntime.InferenceSession, overlap: int, pairs: Pairs, every: 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--clips", type=Path, required=True, help="folder of NAME.mkv and NAME_qQP.266")
+    parser.add_argument("--clips", type=Path, nargs="+", required=True, help="folders of NAME.mkv and NAME_qQP.266")
     parser.add_argument("--clip", action="append", required=True, help="a clip to measure; may be given more than once")
     parser.add_argument("--every", type=int, default=1, help="take every n-th picture")
     parser.add_argument("--threads", type=int, default=1)
@@ -79,8 +79,9 @@ def main() -> None:
     table: dict[str, dict[str, list[float]]] = {}
     print(f"{'clip':16s} QP   luma     Cb      Cr     luma, worst picture")
     for clip in args.clip:
+        original = clip_file(args.clips, f"{clip}.mkv")
         for qp in QPS:
-            pairs = read_pairs(args.clips / f"{clip}.mkv", args.clips / f"{clip}_q{qp}.266", clip=clip, qp=qp)
+            pairs = read_pairs(original, clip_file(args.clips, f"{clip}_q{qp}.266"), clip=clip, qp=qp)
             rows = gains(run, overlap, pairs, args.every)
             mean = rows.mean(0)
             table.setdefault(clip, {})[str(qp)] = [round(float(v), 4) for v in mean]

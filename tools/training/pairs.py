@@ -122,21 +122,30 @@ def read_pairs(original: Path, coded: Path, *, clip: str, qp: int) -> Pairs:
     return Pairs(clip, qp, after, before, np.array([qps[i] for i in order]))
 
 
-def cached_pairs(clips: Path, cache: Path, *, clip: str, qp: int) -> Pairs:
+def clip_file(folders: list[Path], name: str) -> Path:
+    """The file `name` in the first folder that has it."""
+    for folder in folders:
+        if (folder / name).exists():
+            return folder / name
+    raise FileNotFoundError(f"{name}: in none of {', '.join(map(str, folders))}")
+
+
+def cached_pairs(folders: list[Path], cache: Path, *, clip: str, qp: int) -> Pairs:
     """As read_pairs, with decoded arrays kept in `cache` and mapped from there."""
     cache.mkdir(parents=True, exist_ok=True)
     kinds = [f"{clip}_q{qp}.{plane}" for plane in PLANES] + [f"{clip}.{plane}" for plane in PLANES]
     kinds.append(f"{clip}_q{qp}.slice_qp")
     files = [cache / f"{kind}.npy" for kind in kinds]
     if not all(file.exists() for file in files):
-        pairs = read_pairs(clips / f"{clip}.mkv", clips / f"{clip}_q{qp}.266", clip=clip, qp=qp)
+        original, coded = clip_file(folders, f"{clip}.mkv"), clip_file(folders, f"{clip}_q{qp}.266")
+        pairs = read_pairs(original, coded, clip=clip, qp=qp)
         for file, array in zip(files, (*pairs.coded, *pairs.original, pairs.slice_qp), strict=True):
             np.save(file, array)
     arrays = [np.load(file, mmap_mode="r") for file in files]
     return Pairs(clip, qp, tuple(arrays[:3]), tuple(arrays[3:6]), np.array(arrays[6]))  # type: ignore[arg-type]
 
 
-def data_version(clips: Path, names: list[str], qps: list[int]) -> dict[str, str]:
+def data_version(folders: list[Path], names: list[str], qps: list[int]) -> dict[str, str]:
     """SHA-256 of every file that the pairs are made from, by file name."""
-    files = [clips / f"{name}.mkv" for name in names] + [clips / f"{name}_q{qp}.266" for name in names for qp in qps]
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(files)}
+    files = [f"{name}.mkv" for name in names] + [f"{name}_q{qp}.266" for name in names for qp in qps]
+    return {file: hashlib.sha256(clip_file(folders, file).read_bytes()).hexdigest() for file in sorted(files)}

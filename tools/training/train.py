@@ -29,7 +29,11 @@ from network import Filter, Shape, to_onnx
 from pairs import CODED_MAX, ORIGINAL_TO_CODED, PLANES, Pairs, cached_pairs, data_version, strength
 from torch import Tensor
 
-Gains = dict[int, list[float]]  # QP -> dPSNR of luma, Cb, Cr
+# Errors are divided by this at least (10-bit levels squared). A plane that was coded almost without error, such as the
+# chroma of a grey picture, would outweigh all others.
+LEAST_MSE = 4.0
+
+Gains = dict[str, dict[int, list[float]]]  # clip -> QP -> dPSNR of luma, Cb, Cr
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ def plane_mse(pairs: Pairs) -> npt.NDArray[np.float64]:
         ((coded.astype(np.float32) - np.float32(ORIGINAL_TO_CODED) * original) ** 2).mean((1, 2), dtype=np.float64)
         for coded, original in zip(pairs.coded, pairs.original, strict=True)
     ]
-    return np.stack(errors, 1) / CODED_MAX**2
+    return np.maximum(np.stack(errors, 1), LEAST_MSE) / CODED_MAX**2
 
 
 def load_clip(pairs: Pairs, overlap: int) -> Clip:
@@ -155,10 +159,11 @@ def loss_per_sample(output: Tensor, target: Tensor, mse: Tensor, plane_weights: 
 
 @torch.no_grad()
 def watch(network: Filter, clips: list[tuple[int, Pairs]], every: int, device: torch.device) -> Gains:
-    """dPSNR of whole pictures, rounded to 10 bit as `nnpf apply` does, averaged over clips and pictures, per QP."""
+    """dPSNR of whole pictures, rounded to 10 bit as `nnpf apply` does, averaged over pictures."""
     overlap = network.shape.overlap
-    gains: dict[int, list[npt.NDArray[np.float64]]] = {}
+    gains: Gains = {}
     for qp, pairs in clips:
+        rows = []
         clip = load_clip(
             Pairs(
                 pairs.clip,
@@ -181,14 +186,16 @@ def watch(network: Filter, clips: list[tuple[int, Pairs]], every: int, device: t
             output = (network(x) * CODED_MAX).round().clamp(0, CODED_MAX) / CODED_MAX
             error = (output - target).double().square().mean((0, 2, 3)).cpu().numpy()
             after = np.array([error[:4].mean(), error[4], error[5]])
-            gains.setdefault(qp, []).append(10 * np.log10(clip.mse[t] / after))
-    return {qp: [float(v) for v in np.mean(values, 0)] for qp, values in sorted(gains.items())}
+            rows.append(10 * np.log10(clip.mse[t] / after))
+        gains.setdefault(pairs.clip, {})[qp] = [float(v) for v in np.mean(rows, 0)]
+    return gains
 
 
 def score(gains: Gains) -> float:
-    """What the best checkpoint is chosen by: the luma gain of the worst QP and the mean one, with a little chroma."""
-    luma = [g[0] for g in gains.values()]
-    chroma = [(g[1] + g[2]) / 2 for g in gains.values()]
+    """What the best checkpoint is chosen by: the luma gain of the worst clip and QP, the mean one, some chroma."""
+    rows = [row for by_qp in gains.values() for row in by_qp.values()]
+    luma = [row[0] for row in rows]
+    chroma = [(row[1] + row[2]) / 2 for row in rows]
     return min(luma) + sum(luma) / len(luma) + 0.1 * sum(chroma) / len(chroma)
 
 
@@ -211,10 +218,16 @@ def batches(clips: list[Clip], first: int, last: int, seed: int, **size: Any) ->
 
 
 def line(gains: Gains) -> str:
-    return "  ".join(f"{qp}: {g[0]:+.3f} {g[1]:+.3f} {g[2]:+.3f}" for qp, g in gains.items())
+    """Per clip: the luma gain at each QP, and the mean gains of Cb and Cr."""
+    parts = []
+    for clip, by_qp in gains.items():
+        luma = " ".join(f"{row[0]:+.3f}" for row in by_qp.values())
+        _, cb, cr = np.mean(list(by_qp.values()), 0)
+        parts.append(f"{clip} {luma} ({cb:+.3f} {cr:+.3f})")
+    return "  ".join(parts)
 
 
-def train(config: dict[str, Any], clips_folder: Path, work: Path, device: torch.device) -> dict[str, Any]:
+def train(config: dict[str, Any], folders: list[Path], work: Path, device: torch.device) -> dict[str, Any]:
     """Run all steps; returns the best checkpoint: {step, weights, gains, score, log}."""
     data, training, seed = config["data"], config["training"], config["seed"]
     shape = Shape(**config["network"])
@@ -225,11 +238,11 @@ def train(config: dict[str, Any], clips_folder: Path, work: Path, device: torch.
     optimiser = torch.optim.Adam(network.parameters(), lr=training["rate"])
     cache = work.parent / "cache"
     clips = [
-        load_clip(cached_pairs(clips_folder, cache, clip=clip, qp=qp), shape.overlap)
+        load_clip(cached_pairs(folders, cache, clip=clip, qp=qp), shape.overlap)
         for clip in data["train"]
         for qp in data["qps"]
     ]
-    watched = [(qp, cached_pairs(clips_folder, cache, clip=c, qp=qp)) for c in data["watch"] for qp in data["qps"]]
+    watched = [(qp, cached_pairs(folders, cache, clip=c, qp=qp)) for c in data["watch"] for qp in data["qps"]]
     best: dict[str, Any] = {"score": float("-inf")}
     log: list[dict[str, Any]] = []
     start, steps = 0, training["steps"]
@@ -264,7 +277,7 @@ def train(config: dict[str, Any], clips_folder: Path, work: Path, device: torch.
             gains = watch(average, watched, data["watch_every"], device)
             value = score(gains)
             since = done - start if not log else done - max(start, log[-1]["step"])
-            log.append({"step": done, "loss": running / since, "gains": {str(q): g for q, g in gains.items()}})
+            log.append({"step": done, "loss": running / since, "gains": gains})
             if value > best["score"]:
                 weights = {k: v.clone() for k, v in average.state_dict().items()}
                 best = {"score": value, "step": done, "weights": weights}
@@ -294,7 +307,7 @@ def environment(device: torch.device) -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path, help="YAML file: network, data, training")
-    parser.add_argument("--clips", type=Path, required=True, help="folder of NAME.mkv and NAME_qQP.266")
+    parser.add_argument("--clips", type=Path, nargs="+", required=True, help="folders of NAME.mkv and NAME_qQP.266")
     parser.add_argument(
         "--work", type=Path, required=True, help="folder for checkpoints; ../cache beside it holds decoded clips"
     )
@@ -309,7 +322,8 @@ def main() -> None:
     shape = Shape(**config["network"])
     network = Filter(shape)
     network.load_state_dict(best["weights"])
-    command = f"python tools/training/train.py {args.config} --clips {args.clips} --work WORK --output {args.output}"
+    clips = " ".join(map(str, args.clips))
+    command = f"python tools/training/train.py {args.config} --clips {clips} --work WORK --output {args.output}"
     files = data_version(args.clips, config["data"]["train"] + config["data"]["watch"], config["data"]["qps"])
     purpose = "less coding artefacts: H.266 | VVC, 10 bit, 4:2:0 (nnpfc_purpose bit 0, visual quality)"
     onnx.save(to_onnx(network, purpose=purpose, training=command), str(args.output))
@@ -319,14 +333,12 @@ def main() -> None:
         "environment": environment(device),
         "data_sha256": files,
         "chosen_step": best["step"],
-        "watched_gains": "QP -> dB of luma, Cb, Cr on the watched clips",
+        "log_columns": "step, loss, score; gains: clip, QP -> dB of luma, Cb, Cr on watched pictures",
         "log": [
-            {
-                "step": e["step"],
-                "loss": round(e["loss"], 4),
-                "gains": {q: [round(v, 3) for v in g] for q, g in e["gains"].items()},
-            }
-            for e in best["log"]
+            entry
+            | {"loss": round(entry["loss"], 4)}
+            | {"gains": {c: {q: [round(v, 3) for v in r] for q, r in g.items()} for c, g in entry["gains"].items()}}
+            for entry in best["log"]
         ],
     }
     args.output.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
