@@ -1,45 +1,33 @@
 """Payloads to tensors, against the reference vectors in ../shared."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nnpf import nnc
-
-
-def stored(path: Path) -> dict[str, np.ndarray]:
-    """The decoded tensors of a vector. Its codebook tensors are float64 holding the same numbers as our float32."""
-    with np.load(path) as f:
-        return {k: f[k].astype(np.float32) if f[k].dtype == np.float64 else f[k] for k in f.files}
-
-
-def assert_same(tensors: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
-    assert set(tensors) == set(expected)
-    for name, value in expected.items():
-        assert tensors[name].dtype == value.dtype, name
-        assert tensors[name].shape == value.shape, name
-        assert np.array_equal(tensors[name], value), name
-
-
-def vectors(folder: Path) -> list[dict[str, object]]:
-    return [json.loads(f.read_text()) for f in sorted(folder.glob("*.json"))]
+from tests.nnc.vectors import OWN, arrays, assert_same, own_payloads, reference_vectors
 
 
 def test_every_vector_decodes_to_exactly_the_stored_tensors(shared: Path) -> None:
-    folder = shared / "vectors" / "nnc"
-    found = vectors(folder)
+    found = reference_vectors(shared)
     assert len(found) >= 115
     for vector in found:
-        name = str(vector["name"])
-        if name.startswith("x11"):
+        if vector.name.startswith("x11"):
             continue  # its shapes come from a base, see below
         decoder = nnc.Decoder()
-        for before in vector["requires"]:  # type: ignore[attr-defined]
-            decoder.decode((folder / f"{before}.nnc").read_bytes())
-        tensors = decoder.decode((folder / f"{name}.nnc").read_bytes())
-        assert_same(tensors, stored(folder / f"{name}.npz"))
+        for before in vector.about["requires"]:
+            decoder.decode((vector.folder / f"{before}.nnc").read_bytes())
+        assert_same(decoder.decode(vector.payload), vector.decoded)
+
+
+def test_our_own_streams_decode_to_exactly_the_stored_tensors() -> None:
+    payloads = own_payloads()
+    assert len(payloads) >= 15
+    sequence = nnc.Decoder()
+    for name, payload in payloads.items():
+        tensors = sequence.decode(payload) if name.startswith("update_") else nnc.decode(payload)
+        assert_same(tensors, arrays(OWN / f"{name}.npz"))
 
 
 @pytest.mark.parametrize("name", ["d01_dq_default", "s02_scan2_dq1", "k04_block_lsa_bn", "z01_long_unit"])
@@ -53,11 +41,11 @@ def test_threads_do_not_change_the_result(shared: Path, name: str) -> None:
 def test_shapes_that_the_stream_omits_come_from_the_base(shared: Path) -> None:
     folder = shared / "vectors" / "nnc"
     data = (folder / "x11_diff_block_oob_dims.nnc").read_bytes()
-    with pytest.raises(nnc.NncError, match="the shape of 'c.weight' is not in the stream") as error:
+    with pytest.raises(nnc.NncError, match=r"the shape of 'c\.weight' is not in the stream") as error:
         nnc.decode(data)
     assert error.value.field == "tensor_dimensions"
     assert error.value.offset is not None
-    expected = stored(folder / "x11_diff_block_oob_dims.npz")
+    expected = arrays(folder / "x11_diff_block_oob_dims.npz")
     base = nnc.encode({name: np.ones(value.shape, np.float32) for name, value in expected.items()})
     decoder = nnc.Decoder()
     decoder.decode(base)
@@ -86,5 +74,5 @@ def test_a_copy_of_a_decoder_goes_its_own_way(shared: Path) -> None:
     decoder.decode((folder / "inc_hdsp_0.nnc").read_bytes())
     other = decoder.copy()
     decoder.decode((folder / "inc_hdsp_1.nnc").read_bytes())
-    expected = stored(folder / "inc_hdsp_1.npz")
+    expected = arrays(folder / "inc_hdsp_1.npz")
     assert_same(other.decode((folder / "inc_hdsp_1.nnc").read_bytes()), expected)
