@@ -416,7 +416,7 @@ MORE = [
         "nnpfc-output-size",
         nnpfc(**EXTRAPOLATION, **left(-209)),
         nnpfc(**EXTRAPOLATION, **left(-207)),
-        picture(416, 239),
+        YUV420,
     ),
     ("nnpfc-output-size", nnpfc(**EXTRAPOLATION, **left(-208)), nnpfc(**EXTRAPOLATION, **left(1)), YUV420),
     ("nnpfc-matrix-coeffs", nnpfc(**COLOURS, nnpfc_matrix_coeffs=0), nnpfc(**COLOURS, nnpfc_matrix_coeffs=1), YUV420),
