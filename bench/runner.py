@@ -105,7 +105,7 @@ def job(units: list[NalUnit], root: Path, limit: int | None = None) -> Iterator[
 
 def bare(model: Model, message: NnpfCharacteristics, frame: Frame) -> Callable[[], None]:
     """One run of the network on a picture, nothing else: tensors stand ready."""
-    plan, batch = plan_patches(model, patch_process(message, frame.format))
+    plan, batch, _ = plan_patches(model, patch_process(message, frame.format))
     tensor = plan.pack([frame], [Fraction(1, 2)], plan.new_input()).copy()
     patches = [np.ascontiguousarray(plan.extract(tensor, block)) for block in plan.blocks(batch)]
     network = select_engine("openvino").compile(model)
@@ -121,7 +121,7 @@ def bare(model: Model, message: NnpfCharacteristics, frame: Frame) -> Callable[[
 
 def one_at_a_time(model: Model, message: NnpfCharacteristics, frame: Frame) -> Callable[[], None]:
     """The loop that most scripts have: cut a patch, run it, put it back."""
-    plan, _ = plan_patches(model, patch_process(message, frame.format))
+    plan, _, _ = plan_patches(model, patch_process(message, frame.format))
     network = select_engine("openvino").compile(model)
     name = model.tensor_input.name
     into = plan.new_input()

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -74,13 +74,20 @@ class EngineChoice:
     threads: int = 0
 
 
+class Patching(NamedTuple):
+    """The patches to use with a model, and how many of them in one run: at most, or exactly."""
+
+    plan: PatchPlan
+    max_batch: int
+    fixed_batch: bool = False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Prepared:
     """What does not change from picture to picture of one format."""
 
-    plan: PatchPlan
+    patching: Patching
     into: Array  # memory of the input tensor, used again and again
-    max_batch: int
 
 
 class Filter:
@@ -109,14 +116,17 @@ class Filter:
             patch, out_bit_depth: see `nnpf.runner.ApplyOptions`.
         """
         prepared = self._prepare(frames[0].format, patch, out_bit_depth)
-        plan = prepared.plan
+        plan, max_batch, fixed_batch = prepared.patching
         others = _other_inputs(self.model, active)
         name = self.model.tensor_input.name
         start = time.perf_counter()
         tensor = plan.pack(frames, strengths, prepared.into)
         packed = time.perf_counter()
         output = plan.run(
-            lambda batch: self._network.run({name: batch, **others}), tensor, max_batch=prepared.max_batch
+            lambda batch: self._network.run({name: batch, **others}),
+            tensor,
+            max_batch=max_batch,
+            fixed_batch=fixed_batch,
         )
         inferred = time.perf_counter()
         results = plan.store(output, [taken_over(at) for at in range(plan.process.num_output_pics)])
@@ -137,8 +147,8 @@ class Filter:
     def _prepare(self, form: Format, patch: tuple[int, int] | None, out_bit_depth: int | None) -> _Prepared:
         prepared = self._prepared.get(form)
         if prepared is None:
-            plan, max_batch = plan_patches(self.model, patch_process(self.base, form, out_bit_depth), patch)
-            prepared = self._prepared[form] = _Prepared(plan, plan.new_input(), max_batch)
+            patching = plan_patches(self.model, patch_process(self.base, form, out_bit_depth), patch)
+            prepared = self._prepared[form] = _Prepared(patching, patching.plan.new_input())
             if len(self._prepared) > MAX_FORMATS:
                 self._prepared.popitem(last=False)
         self._prepared.move_to_end(form)
@@ -203,8 +213,8 @@ class Filters:
 # --- which patches ---------------------------------------------------------------------------------------------------
 
 
-def plan_patches(model: Model, process: PatchProcess, patch: tuple[int, int] | None = None) -> tuple[PatchPlan, int]:
-    """The patches to use with a model, and how many of them in one run.
+def plan_patches(model: Model, process: PatchProcess, patch: tuple[int, int] | None = None) -> Patching:
+    """The patches to use with a model.
 
     Args:
         patch: columns and rows that the caller asks for; None: what computes least within NETWORK_BYTES.
@@ -213,33 +223,45 @@ def plan_patches(model: Model, process: PatchProcess, patch: tuple[int, int] | N
         NnpfError: the model does not suit the process.
     """
     spec = model.tensor_input
+    margin = 2 * process.overlap
 
     def plan_for(size: tuple[int, int]) -> PatchPlan:
         return PatchPlan(process, size, rank=spec.rank, dtype=spec.dtype)
 
-    margin = 2 * process.overlap
     if process.constant_patch_size:
         if patch not in (None, (process.patch_width, process.patch_height)):
             raise NnpfError(
                 f"patches of {process.patch_width}x{process.patch_height} are signalled; no other size is allowed"
             )
-        plan = plan_for(choose_patch(process, max_positions=1))
-        problem = _misfit(model, plan, 1)
-    elif patch is not None:
+        return _batched(model, plan_for(choose_patch(process, max_positions=1)))
+    if patch is not None:
         fixed = (patch[1] + margin, patch[0] + margin)
-        plan = plan_for(choose_patch(process, max_positions=1 << 62, fixed=fixed))
-        problem = _misfit(model, plan, 1)
-    else:
-        plan = plan_for(choose_patch(process, max_positions=_max_positions(model, process, plan_for)))
-        problem = _misfit(model, plan, 1)
+        return _batched(model, plan_for(choose_patch(process, max_positions=1 << 62, fixed=fixed)))
+    try:
+        return _batched(model, plan_for(choose_patch(process, max_positions=_max_positions(model, process, plan_for))))
+    except NnpfError:
         # The graph may be made for one size only, whatever the message leaves free.
         rows, columns = spec.shape[-3:-1] if process.component_last else spec.shape[-2:]
-        if problem is not None and rows is not None and columns is not None:
-            plan = plan_for(choose_patch(process, max_positions=1 << 62, fixed=(rows, columns)))
-            problem = _misfit(model, plan, 1)
+        if rows is None or columns is None:
+            raise
+        return _batched(model, plan_for(choose_patch(process, max_positions=1 << 62, fixed=(rows, columns))))
+
+
+def _batched(model: Model, plan: PatchPlan) -> Patching:
+    """The plan with the number of patches in one run. NnpfError when the model does not take such patches."""
+    problem = _misfit(model, plan, 1)
+    declared = model.tensor_input.shape[0]
     if problem is not None:
-        raise problem
-    return plan, _max_batch(model, plan)
+        # A graph may be made for a certain batch.
+        if declared is None or declared == 1 or _misfit(model, plan, declared) is not None:
+            raise problem
+        return Patching(plan, declared, True)
+    if plan.num_patches == 1:
+        return Patching(plan, 1)
+    peak = model.cost(_shapes(model, plan, 1)).peak_bytes
+    batch = max(1, min(MAX_BATCH, plan.num_patches, NETWORK_BYTES // max(1, peak)))
+    # A graph that was exported for a batch of 1 mostly takes more; its shapes tell.
+    return Patching(plan, batch if batch == 1 or _misfit(model, plan, batch) is None else 1)
 
 
 def _max_positions(model: Model, process: PatchProcess, plan_for: Callable[[tuple[int, int]], PatchPlan]) -> int:
@@ -282,15 +304,6 @@ def _misfit(model: Model, plan: PatchPlan, batch: int) -> NnpfError | None:
             f"gives {list(cost.output_shape)} for {shape}, the message says {list(expected)}", subject=model.name
         )
     return None
-
-
-def _max_batch(model: Model, plan: PatchPlan) -> int:
-    if plan.num_patches == 1:
-        return 1
-    peak = model.cost(_shapes(model, plan, 1)).peak_bytes
-    batch = max(1, min(MAX_BATCH, plan.num_patches, NETWORK_BYTES // max(1, peak)))
-    # A graph that was exported for a batch of 1 mostly takes more; its shapes tell.
-    return batch if batch == 1 or _misfit(model, plan, batch) is None else 1
 
 
 def _other_inputs(model: Model, active: Active) -> Mapping[str, Any]:

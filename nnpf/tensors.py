@@ -513,13 +513,16 @@ class PatchPlan:
             return (batch, process.num_output_pics, rows, columns, process.out_channels)
         return (batch, process.num_output_pics, process.out_channels, rows, columns)
 
-    def run(self, network: Callable[[Array], Array], tensor: Array, *, max_batch: int = 1) -> Array:
+    def run(
+        self, network: Callable[[Array], Array], tensor: Array, *, max_batch: int = 1, fixed_batch: bool = False
+    ) -> Array:
         """Give all patches to the network and lay what it returns side by side.
 
         Args:
             network: a batch of patches (batch, *patch_shape) to a batch of output patches. What it returns is read
                 before the next call.
             tensor: from `pack`.
+            fixed_batch: the network takes batches of exactly `max_batch`; they are filled up with a patch once more.
 
         Returns:
             (output picture, channel, row, column); the network's own memory where there is one patch.
@@ -532,13 +535,16 @@ class PatchPlan:
         rows, columns = self.out_patch
         for block in self.blocks(max_batch):
             batch = self.extract(tensor, block)
+            count = batch.shape[0]
+            if fixed_batch and count < max_batch:
+                batch = np.concatenate([batch, np.repeat(batch[-1:], max_batch - count, axis=0)])
             result = network(batch)
             expected = self.output_shape(batch.shape[0], result.ndim)
             if result.ndim not in (4, 5) or result.shape != expected:
                 raise NnpfError(
                     f"the network gives {list(result.shape)} for {list(batch.shape)}, {list(expected)} is wanted"
                 )
-            patches = self._by_picture(result, process.num_output_pics, process.out_channels)
+            patches = self._by_picture(result[:count], process.num_output_pics, process.out_channels)
             if self.num_patches == 1:
                 return cast(Array, patches[0])
             if whole is None:

@@ -20,6 +20,7 @@ from nnpf.sources import ModelSources
 from nnpf.tensors import PatchProcess
 from tests.nnpf.onnx_graphs import blur_filter, graph, identity_filter
 from tests.nnpf.streams import activation, characteristics, md5, nal_units, save, with_messages
+from tests.nnpf.test_frames import picture
 from vsei import messages
 from vsei.annexb import NalUnit
 from vsei.messages import Message
@@ -338,7 +339,7 @@ def test_the_peers_filter_gives_what_onnxruntime_gives_on_the_same_patches(
         patch_width=64,
         patch_height=64,
     )
-    plan, batch = plan_patches(model, process)
+    plan, batch, _ = plan_patches(model, process)
     assert (plan.grid, batch) == ((2, 4), 8)
     tensor = plan.pack([decoded[7]], [Fraction(49, 75)], plan.new_input())
     results = []
@@ -363,7 +364,7 @@ def test_the_choice_of_patches() -> None:
     model = blur_filter(6, 6, 1)
     assert plan_patches(model, free)[0].num_patches == 1
     assert plan_patches(model, free, (100, 61))[0].patch == (61, 100)
-    plan, batch = plan_patches(blur_filter(6, 6, 1, batch=1), constant)
+    plan, batch, _ = plan_patches(blur_filter(6, 6, 1, batch=1), constant)
     assert (plan.grid, batch) == ((2, 4), 8)
     with pytest.raises(NnpfError, match="no other size is allowed"):
         plan_patches(model, constant, (32, 32))
@@ -388,6 +389,38 @@ def test_a_graph_of_one_size_decides_where_the_message_leaves_it_free() -> None:
         inp=form, out=form, inp_order_idc=3, out_order_idc=3, overlap=1, patch_width=2, patch_height=2
     )
     assert plan_patches(model, process)[0].patch == (30, 46)
+
+
+def test_a_graph_of_one_batch_size_gets_full_batches() -> None:
+    form = Format(416, 240, 1, 10, 10)
+    nodes = [
+        helper.make_node("Constant", [], ["flat"], value_ints=[4, 6, 64 * 64]),
+        helper.make_node("Constant", [], ["deep"], value_ints=[4, 6, 64, 64]),
+        helper.make_node("Reshape", ["input", "flat"], ["flattened"]),
+        helper.make_node("Reshape", ["flattened", "deep"], ["output"]),
+    ]
+    model = graph(nodes, {"input": ((4, 6, 64, 64), TensorProto.FLOAT)}, "output", output_rank=4)
+    process = PatchProcess(
+        inp=form, out=form, inp_order_idc=3, out_order_idc=3, constant_patch_size=True, patch_width=64, patch_height=64
+    )
+    plan, batch, fixed = plan_patches(model, process)
+    assert (plan.num_patches, batch, fixed) == (8, 4, True)
+    network = select_engine("openvino").compile(model)
+    frame = picture(form)
+    for pixels, width in ((frame, 416), (picture(Format(160, 240, 1, 10, 10)), 160)):
+        smaller = PatchProcess(
+            inp=pixels.format,
+            out=pixels.format,
+            inp_order_idc=3,
+            out_order_idc=3,
+            constant_patch_size=True,
+            patch_width=64,
+            patch_height=64,
+        )
+        plan, batch, fixed = plan_patches(model, smaller)
+        tensor = plan.pack([pixels], [Fraction(0)], plan.new_input())
+        output = plan.run(lambda b: network.run({"input": b}), tensor, max_batch=batch, fixed_batch=fixed)
+        assert equal(plan.store(output, [None])[0], pixels), width
 
 
 def test_decoded_pictures_from_elsewhere(samples: Path, tmp_path: Path, decoded: list[Frame]) -> None:
