@@ -125,6 +125,9 @@ def join_model(
         raise NncError("a graph that is no ONNX model", field="topology_data") from None
     graph = model.graph
     inputs = {i.name: i for i in graph.input}
+    weights = {
+        name for node in graph.node if node.op_type in WEIGHT_OPERATORS for name in list(node.input)[1:] if name
+    } - {name for node in graph.node for name in node.output}
     for name, value in tensors.items():
         wanted = inputs.get(name)
         if wanted is None:
@@ -134,6 +137,10 @@ def join_model(
             raise NncError(f"{name!r} has shape {value.shape}, in the graph {shape}", field="topology_data")
         graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         graph.input.remove(wanted)
+    # What is left should be pictures. A weight that was lost would be an input that nobody can give.
+    lacking = [i.name for i in graph.input if i.name in weights]
+    if lacking:
+        raise NncError(f"the payload lacks {', '.join(map(repr, lacking))}", field="topology_data")
     return model
 
 

@@ -1,0 +1,160 @@
+"""`nnpf nnc`: what goes in, what comes out, exit codes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnpf import nnc
+from nnpf_tools.main import main
+from tests.nnc.make_vectors import model
+from tests.nnc.vectors import OWN, arrays, assert_same
+
+
+@pytest.fixture
+def tensors(tmp_path: Path) -> Path:
+    """A model as tensors by name."""
+    path = tmp_path / "model.npz"
+    np.savez(path, **model())
+    return path
+
+
+def test_info_as_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nnc", "info", str(OWN / "default.nnc")]) == 0
+    rows = {cells[0]: cells[1:] for line in capsys.readouterr().out.splitlines() if (cells := line.split())}
+    assert rows["conv.weight"][:4] == ["8x4x3x3", "FLOAT", "dependent", "0.00146484"]
+    assert rows["table"][:3] == ["5x6", "INT", "none"]
+
+
+def test_info_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nnc", "info", str(OWN / "batch_norm.nnc"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["bytes"] == (OWN / "batch_norm.nnc").stat().st_size
+    assert [t["name"] for t in report["tensors"]] == ["c.bias", "bn.beta", "bn.gamma", "bn.mean", "bn.var", "c.weight"]
+    first = report["tensors"][0]
+    assert first["payload_type"] == "BLOCK"
+    assert first["qp"] == -38
+    assert first["step"] == pytest.approx(0.00146484375)
+
+
+def test_info_of_an_update_needs_what_it_refers_to(capsys: pytest.CaptureFixture[str]) -> None:
+    update = str(OWN / "update_1.nnc")
+    assert main(["nnc", "info", update]) == 1
+    assert capsys.readouterr().err.startswith(f"nnpf: {update}: offset ")
+    assert main(["nnc", "info", update, "--base", str(OWN / "update_0.nnc"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["update"] is True
+
+
+def test_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nnc", "info", str(OWN / "default.nnc"), "--trace"]) == 0
+    assert "general_profile_idc = 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_decode(tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"out{suffix}"
+    assert main(["nnc", "decode", str(OWN / "default.nnc"), "-o", str(out)]) == 0
+    if suffix == ".npz":
+        assert_same(arrays(out), arrays(OWN / "default.npz"))
+    else:
+        from nnpf.nnc.safetensors import read_safetensors
+
+        assert_same(read_safetensors(out.read_bytes()), arrays(OWN / "default.npz"))
+
+
+def test_an_existing_file_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.npz"
+    out.write_bytes(b"precious")
+    assert main(["nnc", "decode", str(OWN / "default.nnc"), "-o", str(out)]) == 1
+    assert "--force" in capsys.readouterr().err
+    assert out.read_bytes() == b"precious"
+    assert main(["nnc", "decode", str(OWN / "default.nnc"), "-o", str(out), "--force"]) == 0
+
+
+def test_encode_and_decode(tmp_path: Path, tensors: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    payload, out = tmp_path / "model.nnc", tmp_path / "out.safetensors"
+    assert main(["nnc", "encode", str(tensors), "-o", str(payload), "--step", "0.01"]) == 0
+    assert "qp -27" in capsys.readouterr().out
+    assert main(["nnc", "decode", str(payload), "-o", str(out)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("target", "met"),
+    [
+        (["--psnr", "45"], lambda payload, error: error < 10 ** (-45 / 20) * 0.75),
+        (["--max-error", "0.01"], lambda payload, error: error <= 0.01),
+        (["--bytes", "700"], lambda payload, error: len(payload) <= 700),
+        (["--lossless"], lambda payload, error: error == 0),
+    ],
+)
+def test_targets(tmp_path: Path, tensors: Path, target: list[str], met) -> None:  # type: ignore[no-untyped-def]
+    out = tmp_path / "model.nnc"
+    assert main(["nnc", "encode", str(tensors), "-o", str(out), "-q", *target]) == 0
+    decoded = nnc.decode(out.read_bytes())
+    errors = [np.abs(decoded[n] - np.atleast_1d(v)) for n, v in model().items() if n != "table"]
+    error = float(np.sqrt(np.mean(np.concatenate([e.ravel() for e in errors]) ** 2)))
+    if target[0] == "--max-error":
+        error = max(float(e.max()) for e in errors)
+    assert met(out.read_bytes(), error)
+
+
+def test_a_target_that_cannot_be_met(tmp_path: Path, tensors: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "model.nnc"
+    assert main(["nnc", "encode", str(tensors), "-o", str(out), "--bytes", "20"]) == 1
+    assert "no quantisation parameter meets the target" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_updates(tmp_path: Path, tensors: Path) -> None:
+    base, update, tuned = tmp_path / "base.nnc", tmp_path / "update.nnc", tmp_path / "tuned.npz"
+    assert main(["nnc", "encode", str(tensors), "-o", str(base), "-q"]) == 0
+    changed = {**nnc.decode(base.read_bytes())}
+    changed["conv.bias"] = changed["conv.bias"] + np.float32(0.5)
+    np.savez(tuned, **changed)
+    assert main(["nnc", "encode", str(tuned), "--base", str(base), "-o", str(update), "-q"]) == 0
+    assert update.stat().st_size < 160
+    out = tmp_path / "out.npz"
+    assert main(["nnc", "decode", str(update), "--base", str(base), "-o", str(out)]) == 0
+    assert np.abs(arrays(out)["conv.bias"] - changed["conv.bias"]).max() < 0.01
+    wrong = tmp_path / "wrong.npz"
+    np.savez(wrong, **{**changed, "scale": np.ones(1, np.float32)})
+    assert main(["nnc", "decode", str(update), "--base", str(wrong), "-o", str(out), "--force"]) == 1
+
+
+def test_update_semantics_decide_where_the_payload_does_not_say(tmp_path: Path, tensors: Path) -> None:
+    plain, out = tmp_path / "plain.nnc", tmp_path / "out.npz"
+    plain.write_bytes(nnc.encode({"conv.bias": np.full(8, 0.5, np.float32)}))
+    base = tmp_path / "base.npz"
+    np.savez(base, **{k: np.atleast_1d(v) for k, v in model().items()})
+    arguments = ["nnc", "decode", str(plain), "--base", str(base), "-o", str(out)]
+    assert main(arguments) == 1
+    assert main([*arguments, "--update-semantics", "difference"]) == 0
+    added = arrays(out)["conv.bias"]
+    assert main([*arguments, "--update-semantics", "replace", "--force"]) == 0
+    assert np.allclose(added - model()["conv.bias"], arrays(out)["conv.bias"], atol=1e-6)
+
+
+def test_a_sample_filter_goes_through(tmp_path: Path, samples: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    source, payload, out = samples / "filters" / "tint_red.onnx", tmp_path / "t.nnc", tmp_path / "t.onnx"
+    assert main(["nnc", "encode", str(source), "-o", str(payload), "-q"]) == 0
+    assert main(["nnc", "decode", str(payload), "-o", str(out)]) == 0
+    onnx.checker.check_model(onnx.load(out))
+
+
+def test_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nnc", "decode", str(OWN / "default.nnc"), "-o", str(tmp_path / "out.txt")]) == 2
+    assert (
+        main(
+            ["nnc", "decode", str(OWN / "default.nnc"), "-o", str(tmp_path / "o.npz"), "--update-semantics", "replace"]
+        )
+        == 2
+    )
+    damaged = tmp_path / "damaged.nnc"
+    damaged.write_bytes((OWN / "default.nnc").read_bytes()[:100])
+    capsys.readouterr()
+    assert main(["nnc", "decode", str(damaged), "-o", str(tmp_path / "o.npz")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"nnpf: {damaged}: offset ")
+    assert error.count("\n") == 1
