@@ -17,7 +17,7 @@ class Element(NamedTuple):
     position: int
     name: str
     length: int
-    value: int
+    value: int | str
 
 
 def trace_of_file(path: Path, demuxer: str) -> list[tuple[str, list[Element]]]:
@@ -55,3 +55,18 @@ def trace_of_packets(
     if not structures:
         pytest.fail("trace_headers printed nothing")
     return [(title, elements) for title, elements in structures if elements]
+
+
+def joined(elements: list[Element], numbers: Iterable[str], bits: Iterable[str]) -> list[Element]:
+    """FFmpeg prints long elements in several lines. Those of `numbers` become one number, those of `bits` a string."""
+    out: list[Element] = []
+    for element in elements:
+        if element.name in numbers or element.name in bits:
+            text = format(element.value, f"0{element.length}b")
+            if out and out[-1].name == element.name and out[-1].position + out[-1].length == element.position:
+                last = out.pop()
+                before = last.value if isinstance(last.value, str) else format(last.value, f"0{last.length}b")
+                element, text = last, before + text
+            element = element._replace(length=len(text), value=text if element.name in bits else int(text, 2))
+        out.append(element)
+    return out

@@ -1,12 +1,21 @@
-"""Random structures from their own descriptions, at the bit level: a `Syntax` that makes values up and writes them."""
+"""Random structures from their own descriptions, at the bit level, and FFmpeg as the witness that they are right."""
 
 import random
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 
+import av
+
+from tests.vsei.ffmpeg_trace import Element, trace_of_packets
+from vsei.annexb import escape, rbsp
 from vsei.bits import BitWriter
 from vsei.errors import VseiError
-from vsei.syntax import Key, Values, key_of, subscripted
+from vsei.nal import Codec, read_header
+from vsei.structures import Structure, header_state
+from vsei.syntax import Key, TraceEntry, Values, key_of, subscripted, write
 
 Choice = int | Callable[["Invented"], int]
 
@@ -99,3 +108,79 @@ class Invented:
 
     def fail(self, name: str, problem: str) -> VseiError:
         return VseiError(problem, element=subscripted(name, ()))
+
+    def more_data(self, key: str) -> bool:
+        return self.rng.random() < 0.5
+
+
+def up_to(high: int, low: int = 0) -> Choice:
+    return lambda s: s.rng.randint(low, high)
+
+
+def nth(name: str) -> Choice:
+    """0, 1, 2, ... for the elements of an array"""
+    return lambda s: sum(key[0] == name for key in s.values.present)
+
+
+class InventedStream:
+    """The NAL units of one invented stream: `choices` make its parts fit together.
+
+    Each NAL unit is read, written back and read by FFmpeg, and everybody has to agree. An invention that FFmpeg refuses
+    (values that do not go together) is compared up to the refused element, and another one is tried.
+    """
+
+    ATTEMPTS = 100
+
+    def __init__(self, seed: int, codec: Codec, template: av.VideoStream) -> None:
+        self.rng = random.Random(seed)
+        self.codec = codec
+        self.state = header_state(codec)
+        self.template = template
+        self.bsf = av.bitstream.BitStreamFilterContext("trace_headers", template)
+        self.accepted: Counter[str] = Counter()  # elements that FFmpeg read alike, without subscripts
+        self.choices: dict[str, Choice] = {}
+
+    def ours(self, trace: list[TraceEntry]) -> list[Element]:
+        """A trace in FFmpeg's words."""
+        raise NotImplementedError
+
+    def theirs(self, elements: list[Element]) -> list[Element]:
+        """FFmpeg's trace, where one of our elements is several lines there."""
+        raise NotImplementedError
+
+    def add(self, kind: int, slice_data: bytes = b"", **choices: Choice) -> bool:
+        """Invent a NAL unit that FFmpeg takes. False: none was found."""
+        for _ in range(self.ATTEMPTS):
+            invented = Invented(self.rng, {**self.choices, **choices, "nal_unit_type": kind})
+            before = deepcopy(self.state)
+            try:
+                self.state.describe(invented)
+            except VseiError:
+                continue  # a dead end, as tiles that are larger than the picture
+            if slice_data:
+                invented.fixed(-invented.position % 8, "slice_data", 0)
+            if self._compare(invented, slice_data):
+                return True
+            self.state = before
+        return False
+
+    def _compare(self, invented: Invented, slice_data: bytes) -> bool:
+        data = escape(invented.target.bytes() + slice_data)
+        trace: list[TraceEntry] = []
+        structure = self.state.read(read_header(self.codec, data), data, trace)
+        assert isinstance(structure, Structure)
+        assert structure.values == invented.values
+        assert structure.out_of_range == ()
+        assert structure.unread_bits == 0
+        written = write(self.state.describe, structure.values).target
+        written.u(-written.pos % 8, 0)
+        assert written.bytes() + slice_data == rbsp(data)
+
+        ((_, theirs),) = trace_of_packets([av.Packet(b"\0\0\0\1" + data)], self.template, self.bsf)
+        theirs, ours = self.theirs(theirs), self.ours(trace)
+        for our_element, their_element in zip(ours, theirs, strict=False):
+            assert our_element == their_element, f"{our_element} is {their_element} to FFmpeg"
+        if len(theirs) < len(ours):
+            return False
+        self.accepted.update(re.sub(r"\[.*", "", e.element) for e in trace)
+        return True

@@ -1,13 +1,13 @@
 """Broken parameter sets and headers: a result or a VseiError, soon, whatever the bytes are."""
 
 import contextlib
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.vsei.mutations import SOON, mutated
 from vsei.annexb import NalUnit, read_chunks, split
 from vsei.errors import VseiError
 from vsei.nal import Codec, NalHeader, Vvc, read_header
@@ -17,8 +17,6 @@ from vsei.vvc import sps
 from vsei.vvc.common import MAX_REF_PIC_LISTS
 from vsei.vvc.nal_units import HeaderState
 from vsei.vvc.pps import tile_boundaries
-
-SOON = settings(deadline=timedelta(seconds=1), max_examples=300)
 
 
 def some_streams() -> list[list[NalUnit]]:
@@ -43,31 +41,8 @@ def some_streams() -> list[list[NalUnit]]:
 STREAMS = some_streams()
 
 
-@st.composite
-def mutated(draw: st.DrawFn) -> list[NalUnit]:
-    """A stream of which one NAL unit or a few are changed by some bits, bytes, cuts and insertions."""
-    stream = [unit._replace(data=memoryview(bytes(unit.data[:400]))) for unit in draw(st.sampled_from(STREAMS))]
-    for _ in range(draw(st.integers(1, 3))):
-        number = draw(st.integers(0, len(stream) - 1))
-        data = bytearray(stream[number].data)
-        at = draw(st.integers(0, min(60, max(0, len(data) - 1))))
-        change = draw(st.sampled_from(("bit", "byte", "zeros", "cut", "insert")))
-        if change == "bit" and data:
-            data[at] ^= 1 << draw(st.integers(0, 7))
-        elif change == "byte" and data:
-            data[at] = draw(st.integers(0, 255))
-        elif change == "zeros":
-            data[at : at + 4] = bytes(4)  # long Exp-Golomb codes: large numbers
-        elif change == "cut":
-            del data[at:]
-        else:
-            data[at:at] = draw(st.binary(max_size=8))
-        stream[number] = stream[number]._replace(data=memoryview(bytes(data)))
-    return stream
-
-
 @SOON
-@given(mutated())
+@given(mutated(STREAMS))
 def test_mutated_streams_are_shown_or_refused(stream: list[NalUnit]) -> None:
     state = HeaderState()
     for unit in stream:

@@ -5,27 +5,19 @@ taken; FFmpeg then is the witness that the description is the standard's. Invent
 not go together) are compared up to the refused element, and another one is tried.
 """
 
-import random
-import re
 from collections import Counter
-from copy import deepcopy
 from pathlib import Path
 
 import av
 import pytest
 
-from tests.vsei.ffmpeg_trace import Element, trace_of_packets
-from tests.vsei.invented import Choice, Invented
+from tests.vsei.ffmpeg_trace import Element, joined
+from tests.vsei.invented import Invented, InventedStream, nth, up_to
 from tests.vsei.test_vvc_conformance import as_ffmpeg_names
-from vsei.annexb import escape, rbsp
-from vsei.errors import VseiError
-from vsei.nal import Codec, Vvc, read_header
-from vsei.structures import Structure
-from vsei.syntax import TraceEntry, Values, write
-from vsei.vvc.nal_units import SLICE_TYPES, HeaderState
+from vsei.nal import Codec, Vvc
+from vsei.syntax import TraceEntry
 from vsei.vvc.slices import subpic_ids
 
-ATTEMPTS = 100
 # Elements behind which rare ones stand: set more often than by chance.
 GATES = (
     "sps_alf_enabled_flag",
@@ -41,28 +33,14 @@ GATES = (
 )
 
 
-def up_to(high: int, low: int = 0) -> Choice:
-    return lambda s: s.rng.randint(low, high)
-
-
-def nth(name: str) -> Choice:
-    """0, 1, 2, ... for the elements of an array"""
-    return lambda s: sum(key[0] == name for key in s.values.present)
-
-
-class Stream:
-    """The NAL units of one invented stream: the choices that make its parts fit together."""
-
+class Stream(InventedStream):
     def __init__(self, seed: int, template: av.VideoStream) -> None:
-        self.rng = rng = random.Random(seed)
-        self.state = HeaderState()
-        self.template = template
-        self.bsf = av.bitstream.BitStreamFilterContext("trace_headers", template)
-        self.accepted: Counter[str] = Counter()  # elements that FFmpeg read alike, without subscripts
+        super().__init__(seed, Codec.VVC, template)
+        rng = self.rng
         self.header_in_slice = rng.randint(0, 1)
         self.top_layer = rng.choice((0, 1, 2, 3))
         width, height = (16 * rng.randint(1, 40) for _ in range(2))
-        self.choices: dict[str, Choice] = {
+        self.choices = {
             "forbidden_zero_bit": 0,
             "nuh_reserved_zero_bit": 0,
             "nuh_layer_id": 0,
@@ -144,60 +122,19 @@ class Stream:
     def a_subpicture(self, s: Invented) -> int:
         return s.rng.choice(sorted(subpic_ids(self.state.sets.sps[0], self.state.sets.pps[0])))
 
-    def add(self, kind: int, **choices: Choice) -> bool:
-        """Invent a NAL unit that FFmpeg takes. False: none was found."""
-        for _ in range(ATTEMPTS):
-            invented = Invented(self.rng, {**self.choices, **choices, "nal_unit_type": kind})
-            before = deepcopy(self.state)
-            try:
-                self.state.describe(invented)
-            except VseiError:
-                continue  # a dead end, as tiles that are larger than the picture
-            if self.compare(kind, escape(invented.target.bytes()), invented.values):
-                return True
-            self.state = before
-        return False
+    def ours(self, trace: list[TraceEntry]) -> list[Element]:
+        elements = (Element(e.position, as_ffmpeg_names(e.element), e.length, e.value) for e in trace)
+        return [e._replace(name=EXTENSIONS.get(e.name, e.name)) for e in elements]
 
-    def compare(self, kind: int, data: bytes, invented: Values) -> bool:
-        entries: list[TraceEntry] = []
-        structure = self.state.read(read_header(Codec.VVC, data), data, entries)
-        assert isinstance(structure, Structure)
-        assert structure.values == invented
-        assert structure.out_of_range == ()
-        assert structure.unread_bits == 0
-        assert write(self.state.describe, structure.values).target.bytes() == rbsp(data)
-
-        slice_data = b"\xaa" * 8 if kind in SLICE_TYPES else b""
-        packet = av.Packet(b"\0\0\0\1" + data + slice_data)
-        ((_, theirs),) = trace_of_packets([packet], self.template, self.bsf)
-        ours = [Element(e.position, as_ffmpeg_names(e.element), e.length, e.value) for e in entries]
-        theirs = joined(theirs)
-        ours = [e._replace(name=EXTENSIONS.get(e.name, e.name)) for e in ours]
-        assert ours[: len(theirs)] == theirs
-        if len(theirs) < len(ours):
-            return False
-        self.accepted.update(re.sub(r"\[.*", "", e.element) for e in entries)
-        return True
+    def theirs(self, elements: list[Element]) -> list[Element]:
+        return joined(elements, (), EXTENSIONS.values())
 
 
 EXTENSIONS = {  # FFmpeg has one name for all
     **{f"{set_}_extension_data_flag": "extension_data" for set_ in ("vps", "opi", "dci", "sps", "pps", "aps")},
     "vui_reserved_payload_extension_data": "reserved_payload_extension_data",
 }
-
-
-def joined(elements: list[Element]) -> list[Element]:
-    """FFmpeg prints extension bits in several lines; we keep them as one string of 0 and 1."""
-    out: list[Element] = []
-    for element in elements:
-        if element.name in EXTENSIONS.values():
-            bits = format(element.value, f"0{element.length}b")
-            if out and out[-1].name == element.name:
-                last = out.pop()
-                element, bits = last, str(last.value) + bits
-            element = element._replace(length=len(bits), value=bits)
-        out.append(element)
-    return out
+SLICE_DATA = b"\xaa" * 8
 
 
 def invent_stream(seed: int, template: av.VideoStream) -> Counter[str]:
@@ -222,7 +159,7 @@ def invent_stream(seed: int, template: av.VideoStream) -> Counter[str]:
             assert stream.add(Vvc.PH)
         for kind in (Vvc.TRAIL, Vvc.TRAIL, Vvc.GDR, Vvc.IDR_N_LP):
             # No slice of an IDR picture without reference picture lists refers to other pictures.
-            stream.add(kind, **({"sh_slice_type": 2} if kind == Vvc.IDR_N_LP else {}))
+            stream.add(kind, SLICE_DATA, **({"sh_slice_type": 2} if kind == Vvc.IDR_N_LP else {}))
     return stream.accepted
 
 
