@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -51,6 +52,7 @@ class Applied:
         strength: StrengthControlVal of the current picture, where the filter takes it.
         seconds: for tensors in, network, tensors out.
         exact: the network computes with integers, and its result is the same bit by bit on every machine.
+        instead_of: why it was not the engine that comes first; None where it was.
     """
 
     nnpfc_id: int
@@ -63,6 +65,7 @@ class Applied:
     strength: float | None
     seconds: tuple[float, float, float]
     exact: bool
+    instead_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,11 +96,28 @@ class _Prepared:
 class Filter:
     """One base filter, with or without an update, compiled."""
 
-    def __init__(self, model: Model, engine: Engine, base: NnpfCharacteristics) -> None:
-        self.model, self.engine, self.base = model, engine, base
-        self._network = engine.compile(model)
-        self._device = engine.device
+    def __init__(self, model: Model, base: NnpfCharacteristics, engines: Engines) -> None:
+        self.model, self.base = model, base
+        self._candidates = iter(engines.candidates(model))
+        self._refusals: list[str] = []
+        self._proved = False  # whether the network has run: engines find out late what they do not cover
         self._prepared: OrderedDict[Format, _Prepared] = OrderedDict()
+        self._next_engine(None)
+
+    def _next_engine(self, error: NnpfError | None) -> None:
+        """Take the first engine, or after an error the next one; the error again where there is none left."""
+        first = error
+        for make in self._candidates:
+            try:
+                self.engine = make()
+                self._network = self.engine.compile(self.model)
+            except NnpfError as caught:
+                first = first or caught
+                self._refusals.append(str(caught))
+            else:
+                self._device = self.engine.device
+                return
+        raise first or NnpfError("no engine is installed")
 
     def run(
         self,
@@ -116,18 +136,13 @@ class Filter:
             patch, out_bit_depth: see `nnpf.runner.ApplyOptions`.
         """
         prepared = self._prepare(frames[0].format, patch, out_bit_depth)
-        plan, max_batch, fixed_batch = prepared.patching
+        plan = prepared.patching.plan
         others = _other_inputs(self.model, active)
         name = self.model.tensor_input.name
         start = time.perf_counter()
         tensor = plan.pack(frames, strengths, prepared.into)
         packed = time.perf_counter()
-        output = plan.run(
-            lambda batch: self._network.run({name: batch, **others}),
-            tensor,
-            max_batch=max_batch,
-            fixed_batch=fixed_batch,
-        )
+        output = self._inferred(prepared.patching, tensor, {**others}, name)
         inferred = time.perf_counter()
         results = plan.store(output, [taken_over(at) for at in range(plan.process.num_output_pics)])
         stored = time.perf_counter()
@@ -142,7 +157,26 @@ class Filter:
             strength=float(strengths[0]) if plan.process.strength else None,
             seconds=(packed - start, inferred - packed, stored - inferred),
             exact=self._network.exact,
+            instead_of="; ".join(self._refusals) or None,
         )
+
+    def _inferred(self, patching: Patching, tensor: Array, others: dict[str, Array], name: str) -> Array:
+        plan, max_batch, fixed_batch = patching
+
+        def network(batch: Array) -> Array:
+            return self._network.run({name: batch, **others})
+
+        while True:
+            try:
+                output = plan.run(network, tensor, max_batch=max_batch, fixed_batch=fixed_batch)
+            except NnpfError as error:
+                if self._proved:
+                    raise
+                self._refusals.append(f"{self.engine.name}: {error}")
+                self._next_engine(error)
+            else:
+                self._proved = True
+                return output
 
     def _prepare(self, form: Format, patch: tuple[int, int] | None, out_bit_depth: int | None) -> _Prepared:
         prepared = self._prepared.get(form)
@@ -155,12 +189,39 @@ class Filter:
         return prepared
 
 
+class Engines:
+    """The engines of a choice: the one that was asked for, or by "auto" all that are installed, the best one first."""
+
+    def __init__(self, choice: EngineChoice) -> None:
+        self._choice = choice
+        self._made: dict[str, Engine] = {}
+
+    def candidates(self, model: Model) -> list[Callable[[], Engine]]:
+        """In order; each is made, and so imported, when it is called."""
+        from nnpf.engines import ENGINES, default_engine, installed
+
+        if self._choice.engine != "auto":
+            names = [self._choice.engine]
+        else:
+            best = default_engine(self._choice.device, model)
+            names = [name for name in (best, *ENGINES) if installed(name)]
+            names = list(dict.fromkeys(names)) or [best]
+        return [partial(self._engine, name) for name in names]
+
+    def _engine(self, name: str) -> Engine:
+        from nnpf.engines import select_engine
+
+        if name not in self._made:
+            self._made[name] = select_engine(name, self._choice.device, threads=self._choice.threads)
+        return self._made[name]
+
+
 class Filters:
     """The filters of a stream, made when first asked for and kept while in use."""
 
     def __init__(self, sources: ModelSources, choice: EngineChoice) -> None:
-        self._sources, self._choice = sources, choice
-        self._engines: dict[bool, Engine] = {}
+        self._sources = sources
+        self._engines = Engines(choice)
         self._bases: OrderedDict[NnpfCharacteristics, Base] = OrderedDict()
         self._filters: OrderedDict[Key, Filter] = OrderedDict()
         self._failed: OrderedDict[Key, NnpfError] = OrderedDict()
@@ -181,7 +242,7 @@ class Filters:
         try:
             base = self._base(active.base)
             model = base.model if active.update is None else apply_update(base, active.update, self._sources)
-            found = Filter(model, self._engine(model), active.base)
+            found = Filter(model, active.base, self._engines)
         except NnpfError as error:
             self._failed[key] = error
             if len(self._failed) > MAX_FAILURES:
@@ -199,15 +260,6 @@ class Filters:
             if len(self._bases) > MAX_NETWORKS:
                 self._bases.popitem(last=False)
         return base
-
-    def _engine(self, model: Model) -> Engine:
-        from nnpf.engines import INTEGER_OPERATORS, select_engine
-
-        integer = bool(model.operators & INTEGER_OPERATORS)
-        if integer not in self._engines:
-            choice = self._choice
-            self._engines[integer] = select_engine(choice.engine, choice.device, model=model, threads=choice.threads)
-        return self._engines[integer]
 
 
 # --- which patches ---------------------------------------------------------------------------------------------------

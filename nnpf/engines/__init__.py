@@ -59,6 +59,17 @@ class Engine(Protocol):
         """
 
 
+def installed(name: str) -> bool:
+    """Whether an engine's library is there; it is not imported."""
+    return importlib.util.find_spec(name) is not None
+
+
+def default_engine(device: str = "auto", model: Model | None = None) -> str:
+    """The engine for a device and a model: torch on a GPU and for integers, else OpenVINO."""
+    integer = model is not None and bool(model.operators & INTEGER_OPERATORS)
+    return "torch" if integer or device.partition(":")[0] in ("cuda", "mps") else "openvino"
+
+
 def select_engine(name: str = "auto", device: str = "auto", *, model: Model | None = None, threads: int = 0) -> Engine:
     """The engine to use.
 
@@ -74,12 +85,10 @@ def select_engine(name: str = "auto", device: str = "auto", *, model: Model | No
         NnpfError: no such engine, or it is not installed.
     """
     if name == "auto":
-        integer = model is not None and bool(model.operators & INTEGER_OPERATORS)
-        accelerator = device.partition(":")[0] in ("cuda", "mps")
-        name = "torch" if integer or accelerator else "openvino"
+        name = default_engine(device, model)
     if name not in ENGINES:
         raise NnpfError(f"no engine {name!r}: there are {', '.join(ENGINES)}")
-    if importlib.util.find_spec(name) is None:
+    if not installed(name):
         extra = {"torch": "torch", "onnxruntime": "ort"}.get(name)
         how = f"pip install 'nnpf[{extra}]'" if extra else f"pip install {name}"
         raise NnpfError(f"engine {name} is not installed: {how}")

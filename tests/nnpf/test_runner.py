@@ -423,6 +423,28 @@ def test_a_graph_of_one_batch_size_gets_full_batches() -> None:
         assert equal(plan.store(output, [None])[0], pixels), width
 
 
+def test_another_engine_where_the_first_one_does_not_take_the_model(
+    samples: Path, tmp_path: Path, decoded: list[Frame]
+) -> None:
+    save(tmp_path, identity_filter(6, 6, 0))
+    units = with_messages(
+        samples / "bbb_q37.266", [("random_access", characteristics()), ("poc:0", activation(persistence_flag=0))]
+    )
+    from nnpf.engines import openvino_engine
+
+    class Refusing(openvino_engine.OpenVinoNetwork):
+        def run(self, inputs: Any) -> Any:
+            raise NnpfError("operator Conv is not supported")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(openvino_engine, "OpenVinoNetwork", Refusing)
+        applied = run(units, tmp_path)[0].record.applied[0]
+        assert (applied.engine, applied.instead_of) == ("torch", "openvino: operator Conv is not supported")
+        with pytest.raises(NnpfError, match="operator Conv is not supported"):
+            run(units, tmp_path, engine="openvino")
+    assert run(units, tmp_path)[0].record.applied[0].instead_of is None
+
+
 def test_decoded_pictures_from_elsewhere(samples: Path, tmp_path: Path, decoded: list[Frame]) -> None:
     from nnpf.frames import write_frame
 
