@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.vsei.drawn import Drawn
 from vsei import messages, sei
 from vsei.annexb import NalUnit, split
+from vsei.grouping import groups
 from vsei.listing import nal_units_of
 from vsei.messages import NnpfActivation, NnpfCharacteristics, form, nnpf
 from vsei.messages.nesting import ScalableNesting
@@ -21,7 +22,7 @@ from vsei.messages.processing_order import (
 )
 from vsei.nal import Codec, NalHeader, Vvc, read_header, starts_picture
 from vsei.pictures import PictureFormat
-from vsei.rules import NOKIA, STANDARD, VTM, Level, PayloadReport, check, check_messages
+from vsei.rules import NOKIA, STANDARD, VTM, Level, PayloadReport, check, check_insertions, check_messages
 from vsei.rules.context import MAX_FILTERS
 from vsei.rules.table import every_rule, markdown
 from vsei.sei import SeiMessage
@@ -786,6 +787,24 @@ def test_messages_for_other_layers_or_subpictures_are_not_judged_by_the_picture(
 def test_the_messages_at_fault_inside_a_nesting_are_named(sample):
     (found,) = findings(put_in(sample, at(0, order(*PO_PAIR), nesting(nnpfc(nnpfc_uri="a b")))))
     assert (found.rule.name, found.name, found.nal_index) == ("nnpfc-uri", "nnpfc", 3)
+
+
+# --- before messages are in a stream -------------------------------------------------------------------------------
+
+
+def test_messages_are_judged_together_before_they_are_put_in(sample):
+    starts = [group.start for group in groups(iter([*sample, *sample]), Codec.VVC)]
+
+    def judged(*put, **options):
+        insertions = [(starts[i], [coded(m) for m in inside]) for i, *inside in put]
+        return [(start.decode_index, f.rule.name, f.name) for start, f in check_insertions(insertions, **options)]
+
+    assert judged((0, BASE, ON), (1, UPDATE, ON_UPDATE), (32, BASE, ON), (65, BASE, ON)) == []
+    assert judged((0, BASE, ON), (65, ON)) == [(65, "nnpfa-target", "nnpfa")]
+    assert judged((0, BASE, ON_UPDATE), (1, UPDATE)) == [(0, "nnpfa-update", "nnpfa")]
+    assert judged((0, nnpfc(nnpfc_patch_width_minus1=416)), picture=YUV420) == [(0, "nnpfc-patch-size", "nnpfc")]
+    assert judged((0, BASE, UPDATE), decoder=VTM) == [(0, "vtm-different-messages", "nnpfc")]
+    assert judged((0, nokia_base(), ON), (32, nokia_base()), decoder=NOKIA) == [(32, "nokia-base-resets", "nnpfc")]
 
 
 # --- all rules -------------------------------------------------------------------------------------------------------

@@ -8,17 +8,19 @@ from itertools import chain
 
 from vsei import messages
 from vsei.errors import VseiError
+from vsei.grouping import PictureStart
 from vsei.listing import Found, Listed
 from vsei.messages import Message, NnpfActivation, NnpfCharacteristics
 from vsei.messages.nesting import MAX_DEPTH, HevcScalableNesting, ScalableNesting
 from vsei.messages.nnpf import MODE_NNC, reserved_value
 from vsei.messages.processing_order import PhaseIndication, SeiProcessingOrder, SeiProcessingOrderNesting
 from vsei.nal import Codec, NalHeader, is_vcl, sei_types
-from vsei.pictures import Picture, PictureFormat
+from vsei.pictures import PictureFormat
 from vsei.rules import nokia, vtm
 from vsei.rules.book import STANDARD, Broken, Finding, Rule, RuleBook
 from vsei.rules.context import (
     MAX_FILTERS,
+    MAX_FORMATS,
     MAX_KEPT_PAYLOAD_BYTES,
     ActivationSeen,
     CharacteristicsSeen,
@@ -90,6 +92,28 @@ def check_messages(
     return findings
 
 
+def check_insertions(
+    insertions: Iterable[tuple[PictureStart, Sequence[SeiMessage]]],
+    codec: Codec = Codec.VVC,
+    *,
+    picture: PictureFormat | None = None,
+    decoder: Decoder | None = None,
+) -> Iterator[tuple[PictureStart, Finding]]:
+    """The rules that messages break, each for itself and together, before they are put into a stream.
+
+    Only rules that POC and output order have no part in: headers are not read. Messages inside nesting messages, and
+    those that the stream has already, are not looked at.
+
+    Args:
+        insertions: pictures in decoding order with the messages for them; pictures that get none may be left out.
+        picture: the format of all of them; None where it is not known.
+    """
+    checker = Checker(codec, decoder=decoder)
+    for start, coded in insertions:
+        for finding in checker.insertion(start, coded, picture):
+            yield start, finding
+
+
 def _books(decoder: Decoder | None) -> tuple[RuleBook, ...]:
     return (STANDARD,) if decoder is None else (STANDARD, _BOOKS[decoder.name])
 
@@ -157,10 +181,12 @@ class Checker:
         first = listed[0]
         unit = UnitSeen(
             listed,
+            first.picture.start if first.picture is not None else None,
             first.picture,
+            first.picture.format if first.picture is not None else None,
             first.output_index,
             [i for i, item in enumerate(listed) if item.header and is_vcl(self.codec, item.header.nal_unit_type)],
-            NnpfOfUnit(_for_the_picture(chain.from_iterable(item.messages for item in listed), first.picture)),
+            NnpfOfUnit(_for_the_picture(chain.from_iterable(item.messages for item in listed))),
         )
         clvs = self._sequence_of(unit)
         for position, item in enumerate(listed):
@@ -181,22 +207,31 @@ class Checker:
                         name=culprit.name,
                     )
 
+    def insertion(
+        self, start: PictureStart, coded: Sequence[SeiMessage], picture: PictureFormat | None
+    ) -> Iterator[Finding]:
+        """What messages for a picture break, together with those for the pictures before."""
+        header = NalHeader(self.codec, sei_types(self.codec)[0], start.layer_id, start.temporal_id)
+        found = [Found(0, 0, header, None, None, m, _payload(m, self.codec, too_deep=False).message) for m in coded]
+        unit = UnitSeen((), start, None, picture, None, (), NnpfOfUnit(_for_the_picture(found)))
+        clvs = self._sequence_of(unit)
+        for item in found:
+            for culprit, rule, broken in self._message(item, unit, clvs):
+                yield Finding(rule, *broken, name=culprit.name)
+
     def _sequence_of(self, unit: UnitSeen) -> Clvs:
-        picture = unit.picture
-        if picture is None:
+        start = unit.start
+        if start is None:
             return next(iter(self._clvs.values()), Clvs())
-        before = self._clvs.get(picture.layer_id, Clvs())
-        clvs = before
-        if before.index != picture.clvs:
-            start = before.next_output_index
-            clvs = Clvs(
-                picture.clvs,
+        clvs = before = self._clvs.get(start.layer_id, Clvs())
+        if before.index != start.clvs:
+            clvs = self._clvs[start.layer_id] = Clvs(
+                start.clvs,
                 updated_ever=before.updated_ever,
-                first_output_index=start,
-                next_output_index=start,
-                starts_with=picture.nal_unit_type if picture.clvs_start else None,
+                first_output_index=before.next_output_index,
+                next_output_index=before.next_output_index,
+                starts_with=start.nal_unit_type if start.clvs_start else None,
             )
-            self._clvs[picture.layer_id] = clvs
         if unit.output_index is not None:
             clvs.next_output_index = max(clvs.next_output_index, unit.output_index + 1)
         return clvs
@@ -211,7 +246,7 @@ class Checker:
     def _nested_message(
         self, found: Found, unit: UnitSeen, clvs: Clvs, depth: int, scope: int
     ) -> Iterator[tuple[Found, Rule, Broken]]:
-        picture = unit.picture.format if unit.picture is not None and scope != _Scope.ELSEWHERE else None
+        picture = unit.format if scope != _Scope.ELSEWHERE else None
         for rule, broken in _alone(found, self.codec, self._books, picture, depth):
             yield found, rule, broken
         context = self._in_sequence(found, unit, clvs, scope)
@@ -224,7 +259,7 @@ class Checker:
         for inner in found.inside:
             if isinstance(inner.message, NnpfCharacteristics) and len(self._nested) < MAX_FILTERS:
                 self._nested.add(inner.message.nnpfc_id)
-            yield from self._nested_message(inner, unit, clvs, depth + 1, _scope(found, unit.picture, scope))
+            yield from self._nested_message(inner, unit, clvs, depth + 1, _scope(found, scope))
 
     def _in_sequence(
         self, found: Found, unit: UnitSeen, clvs: Clvs, scope: int
@@ -264,14 +299,14 @@ class Checker:
 
     def _on_this_picture(self, a: ActivationSeen) -> Iterator[tuple[Rule, Broken]]:
         """The properties of an active filter against a picture of another format than those that it was sent with."""
-        picture = a.unit.picture
-        if picture is None or a.filter is None or a.m.nnpfa_cancel_flag or picture.format in a.filter.formats:
+        picture = a.unit.format
+        if picture is None or a.filter is None or a.m.nnpfa_cancel_flag or picture in a.filter.formats:
             return
         base = a.filter.base
         if base is not None and base.nnpfc_property_present_flag:
-            yield from _broken(self._books, FilterOnPicture(base, picture.format))
-        if len(a.filter.formats) < MAX_FILTERS:
-            a.filter.formats.add(picture.format)
+            yield from _broken(self._books, FilterOnPicture(base, picture))
+        if len(a.filter.formats) < MAX_FORMATS:
+            a.filter.formats.add(picture)
 
     def _remember(self, context: CharacteristicsSeen | ActivationSeen | NestingSeen) -> None:
         if isinstance(context, ActivationSeen):
@@ -299,8 +334,8 @@ def _remember_filter(c: CharacteristicsSeen, *, keep_payload: bool) -> None:
             known.properties = dict(properties(m)) if m.nnpfc_property_present_flag else {}
             if keep_payload and m.nnpfc_payload and clvs.kept_bytes + len(m.nnpfc_payload) <= MAX_KEPT_PAYLOAD_BYTES:
                 known.payload = m.nnpfc_payload
-        if picture is not None and len(known.formats) < MAX_FILTERS:
-            known.formats.add(picture.format)
+        if c.unit.format is not None and len(known.formats) < MAX_FORMATS:
+            known.formats.add(c.unit.format)
     else:
         known.updated = known.updated_since_base = True
         if len(clvs.updated_ever) < MAX_FILTERS:
@@ -317,27 +352,22 @@ class _Scope:
     ELSEWHERE = 2  # other layers, or subpictures: not followed
 
 
-def _scope(parent: Found, picture: Picture | None, scope: int) -> int:
+def _scope(parent: Found, scope: int) -> int:
     """What the messages inside of `parent` are for."""
-    nesting = parent.message
+    nesting, layer = parent.message, parent.header.layer_id
     if isinstance(nesting, SeiProcessingOrderNesting):
         return max(scope, _Scope.CHAIN)
-    layer = picture.layer_id if picture is not None else parent.header.layer_id
     if isinstance(nesting, ScalableNesting) and nesting.sn_subpic_flag:
         return _Scope.ELSEWHERE
-    if isinstance(nesting, ScalableNesting | HevcScalableNesting) and not nesting.applies_to_layer(
-        layer, parent.header.layer_id
-    ):
+    if isinstance(nesting, ScalableNesting | HevcScalableNesting) and not nesting.applies_to_layer(layer, layer):
         return _Scope.ELSEWHERE
     return scope
 
 
-def _for_the_picture(
-    all_found: Iterable[Found], picture: Picture | None, scope: int = _Scope.PICTURE
-) -> Iterator[Found]:
+def _for_the_picture(all_found: Iterable[Found], scope: int = _Scope.PICTURE) -> Iterator[Found]:
     """NNPF messages that are for the picture that they stand at, and not ignored; nested ones too."""
     for found in all_found:
         m = found.message
         if isinstance(m, NnpfCharacteristics | NnpfActivation) and scope == _Scope.PICTURE and _reserved(m) is None:
             yield found
-        yield from _for_the_picture(found.inside, picture, _scope(found, picture, scope))
+        yield from _for_the_picture(found.inside, _scope(found, scope))

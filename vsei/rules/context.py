@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple, cast
 
 from vsei.errors import VseiError
+from vsei.grouping import PictureStart
 from vsei.listing import Found, Listed
 from vsei.messages import Message, NnpfActivation, NnpfCharacteristics
 from vsei.messages.processing_order import SeiProcessingOrderNesting
@@ -18,6 +19,8 @@ from vsei.syntax import OutOfRange, TraceEntry
 
 # A hostile stream could name a new nnpfc_id in every message. `nnpf.activation` follows as many filters.
 MAX_FILTERS = 1024
+# Formats of pictures that a filter is checked against once each. Resampling of reference pictures uses a handful.
+MAX_FORMATS = 64
 # Payloads of bases are kept while checks of updates may want them; those beyond this much are let go.
 MAX_KEPT_PAYLOAD_BYTES = 64 << 20
 
@@ -70,6 +73,9 @@ class UnitSeen:
     """A picture unit: all its NAL units, and what its messages held so far.
 
     Attributes:
+        start: what NAL unit types say of its picture; None where there is none.
+        picture: what headers say of it; None where they are not read, or broken.
+        format: of its picture, where known.
         slices: where in `listed` the VCL NAL units stand.
         nnpf: the NNPFC and NNPFA messages that are for its picture, those to come too.
         activations: payload of the first NNPFA for each nnpfa_target_id, so far.
@@ -78,7 +84,9 @@ class UnitSeen:
     """
 
     listed: Sequence[Listed]
+    start: PictureStart | None
     picture: Picture | None
+    format: PictureFormat | None
     output_index: int | None
     slices: Sequence[int]
     nnpf: NnpfOfUnit

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 
 from vsei.messages import NnpfActivation
 from vsei.messages.nnpf import PICTURE_RATE_UPSAMPLING
-from vsei.nal import Vvc
+from vsei.nal import Codec, Hevc, Vvc
 from vsei.rules.book import STANDARD, Broken, Level
 from vsei.rules.context import MAX_FILTERS, ActivationSeen, CharacteristicsSeen, NestingSeen, digest, properties
 from vsei.rules.derived import num_inp_pics_in_output_tensor
 
 NNPFC = "H.274 8.28.1.2"
 NNPFA = "H.274 8.28.2.2"
+
+_RASL = {Codec.VVC: (Vvc.RASL,), Codec.HEVC: (Hevc.RASL_N, Hevc.RASL_R), Codec.AVC: ()}
+_GDR = {Codec.VVC: (Vvc.GDR,), Codec.HEVC: (), Codec.AVC: ()}
 
 
 # --- NNPFC -----------------------------------------------------------------------------------------------------------
@@ -216,7 +219,8 @@ def picture_is_output(a: ActivationSeen) -> Iterator[Broken]:
     if a.m.nnpfa_cancel_flag or picture is None or picture.output:
         return
     # A decoder that starts here does not output RASL pictures and pictures before a recovery point; others do.
-    if picture.nal_unit_type == Vvc.RASL or a.clvs.starts_with in (None, Vvc.GDR):
+    codec = a.found.header.codec
+    if picture.nal_unit_type in _RASL[codec] or a.clvs.starts_with in (None, *_GDR[codec]):
         return
     yield Broken(None, "the picture is not output")
 
