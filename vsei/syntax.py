@@ -159,6 +159,12 @@ class Syntax(Protocol):
         """Whether the element `key` and what follows is coded: reading, there are bits beyond the closing ones;
         writing, the element has a value."""
 
+    def more_rbsp_data(self, key: str) -> bool:
+        """The same in an RBSP, which closing bits end in any case: a one, and zeros up to the byte boundary."""
+
+    def upcoming(self, key: Key) -> Value | None:
+        """Writing: the value of an element that comes later, or None where it is not to be written. Reading: None."""
+
     def extension(self, name: str, end: int | None = None) -> str:
         """All bits up to the last one that is 1, which closes the structure: data of a later edition of the standard,
         as a string of 0 and 1, stored only where there are any. `end`: bit position where the structure ends."""
@@ -340,6 +346,12 @@ class Reader:
         # Closing bits are a one and zeros to the byte boundary, so fewer than eight bits in all.
         return source.remaining >= 8 or source.peek(source.remaining) != 1 << (source.remaining - 1)
 
+    def more_rbsp_data(self, key: str) -> bool:
+        return self.source.pos < self.source.last_one_bit()
+
+    def upcoming(self, key: Key) -> Value | None:
+        return None
+
     def extension(self, name: str, end: int | None = None) -> str:
         source = self.source
         last = BitReader(source.data, source.pos, end).last_one_bit() if end is not None else source.last_one_bit()
@@ -473,6 +485,12 @@ class Writer:
     def more_data(self, key: str) -> bool:
         return key in self.values.present
 
+    def more_rbsp_data(self, key: str) -> bool:
+        return key in self.values.present
+
+    def upcoming(self, key: Key) -> Value | None:
+        return self.values.present.get(key)
+
     def extension(self, name: str, end: int | None = None) -> str:
         value = self.values.present.get(name, "")
         return self.bits(len(value), name) if isinstance(value, str) and value else ""
@@ -570,6 +588,12 @@ class Completer:
 
     def more_data(self, key: str) -> bool:
         return key in self.given.present
+
+    def more_rbsp_data(self, key: str) -> bool:
+        return key in self.given.present
+
+    def upcoming(self, key: Key) -> Value | None:
+        return self.given.present.get(key)
 
     def extension(self, name: str, end: int | None = None) -> str:
         return str(self._take(name, (), "")) if name in self.given.present else ""

@@ -109,7 +109,7 @@ class Invented:
     def fail(self, name: str, problem: str) -> VseiError:
         return VseiError(problem, element=subscripted(name, ()))
 
-    def more_data(self, key: str) -> bool:
+    def more_rbsp_data(self, key: str) -> bool:
         return self.rng.random() < 0.5
 
 

@@ -84,6 +84,7 @@ class AvcPictureReader:
         self._decodable = False
         self._recovery_frame_cnt: int | None = None
         self._recovery_frame_num: int | None = None
+        self._recovery_poc: int | None = None  # until the next IDR picture: of the first picture that is output
 
     def take(self, header: NalHeader, data: bytes | memoryview) -> None:
         kind = header.nal_unit_type
@@ -93,7 +94,8 @@ class AvcPictureReader:
                 self._first = header, self.state.slice_header(header, data)
                 self._fault = False
         elif kind == Avc.SEI and not self._decodable:
-            self._recovery_frame_cnt = _recovery_frame_cnt(header, data)
+            found = _recovery_frame_cnt(header, data)
+            self._recovery_frame_cnt = self._recovery_frame_cnt if found is None else found
         else:
             self.state.take(header, data)
 
@@ -125,7 +127,7 @@ class AvcPictureReader:
             is_irap=idr,
             clvs_start=starts,
             random_access=idr,
-            output=not second_field and self._is_decodable(idr, slice_header),
+            output=self._is_recovered(idr, poc, slice_header) and not second_field,
             format=picture_format(sps),
             slice_qp_y=slice_header.slice_qp_y,
             slice_type=("P", "B", "I", "P", "I")[slice_header.slice_type],
@@ -134,20 +136,23 @@ class AvcPictureReader:
             poc_resets=resets,
         )
 
-    def _is_decodable(self, idr: bool, slice_header: SliceHeader) -> bool:
-        """Whether a decoder that began at the start of the stream has recovered (H.264 D.2.8)."""
+    def _is_recovered(self, idr: bool, poc: int, slice_header: SliceHeader) -> bool:
+        """Whether a decoder that began at the start of the stream has the picture right (D.2.8)."""
+        if idr:
+            self._decodable, self._recovery_poc = True, None
         if not self._decodable:
             frame_num = slice_header.values["frame_num"]
             max_frame_num = 1 << (slice_header.sps.values["log2_max_frame_num_minus4"] + 4)
             if self._recovery_frame_cnt is not None and self._recovery_frame_num is None:
                 self._recovery_frame_num = (frame_num + self._recovery_frame_cnt) % max_frame_num
             target = self._recovery_frame_num
-            recovered = target is not None and (frame_num - target) % max_frame_num < max_frame_num // 2
-            self._decodable = idr or recovered
-        return self._decodable
+            if target is not None and (frame_num - target) % max_frame_num < max_frame_num // 2:
+                self._decodable, self._recovery_poc = True, poc
+        # What follows the recovery point in decoding order only may still refer to pictures before it.
+        return self._decodable and (self._recovery_poc is None or poc >= self._recovery_poc)
 
     def _pairs(self, header: NalHeader, field_pic: int, slice_header: SliceHeader) -> bool:
-        """Whether the picture is the second field of a frame (3.30, 3.31). Remembers a first field for the next call."""
+        """Whether the picture is the second field of a frame (3.30, 3.31). Remembers a first field for the next one."""
         values = slice_header.values
         this = values["frame_num"], values.get("bottom_field_flag"), header.ref_idc != 0
         first, self._previous.first_field = self._previous.first_field, None

@@ -102,7 +102,7 @@ def seq_parameter_set_data(s: Syntax) -> Sps:
             _scaling_lists(s, "seq", 8 if chroma_format_idc != 3 else 12)
     limited(s, "log2_max_frame_num_minus4", s.ue("log2_max_frame_num_minus4", max=12), 12)
     offsets: tuple[int, ...] = ()
-    poc_type = s.ue("pic_order_cnt_type", max=2)
+    poc_type = limited(s, "pic_order_cnt_type", s.ue("pic_order_cnt_type", max=2), 2)
     if poc_type == 0:
         limited(s, "log2_max_pic_order_cnt_lsb_minus4", s.ue("log2_max_pic_order_cnt_lsb_minus4", max=12), 12)
     elif poc_type == 1:
@@ -217,7 +217,7 @@ def pic_parameter_set_rbsp(s: Syntax, sets: ParameterSets) -> Pps:
     s.flag("deblocking_filter_control_present_flag")
     s.flag("constrained_intra_pred_flag")
     s.flag("redundant_pic_cnt_present_flag")
-    if s.more_data("transform_8x8_mode_flag"):
+    if s.more_rbsp_data("transform_8x8_mode_flag"):
         transform_8x8 = s.flag("transform_8x8_mode_flag")
         if s.flag("pic_scaling_matrix_present_flag"):
             # The one place where a PPS cannot be read without its SPS.
@@ -242,4 +242,4 @@ def _slice_groups(s: Syntax, groups: int) -> None:
     elif kind == 6:
         size = s.ue("pic_size_in_map_units_minus1", max=MAX_MBS - 1) + 1
         for i in range(limited(s, "pic_size_in_map_units_minus1", size, MAX_MBS)):
-            s.u((groups - 1).bit_length(), "slice_group_id", i)
+            s.u((groups - 1).bit_length(), "slice_group_id", i, max=groups - 1)
