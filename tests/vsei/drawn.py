@@ -98,6 +98,9 @@ class Drawn:
     def more_data(self, key):
         return self.data.draw(st.booleans())
 
+    def upcoming(self, key):
+        return None
+
     def extension(self, name, end=None):
         return self.bits(self.data.draw(st.integers(1, 9)), name) if self.data.draw(st.booleans()) else ""
 

@@ -211,3 +211,26 @@ def test_reserved_values_are_named(element, value):
 
     assert nnpf.reserved_value(BASE) is None
     assert nnpf.reserved_value(replace(BASE, **{element: value})) == (element, value)
+
+
+def test_a_message_is_completed_from_some_elements():
+    given = {"nnpfc_id": 3, "nnpfc_mode_idc": 1, "nnpfc_property_present_flag": 1, "nnpfc_inp_order_idc": 3}
+    message = form.complete(NnpfCharacteristics, nnpf.nnpfc, given, {"nnpfc_padding_type": 2})
+    assert message.nnpfc_padding_type == 2
+    assert message.nnpfc_overlap == 0
+    assert messages.decode(messages.encode(message)).message == message
+
+
+def test_a_message_is_completed_with_its_metadata_extension():
+    given = {
+        "nnpfc_mode_idc": 1,
+        "nnpfc_purpose": 4,
+        "nnpfc_property_present_flag": 1,
+        "nnpfc_num_metadata_extension_bits": 6,
+        "nnpfc_scan_type_idc": 1,
+        "nnpfc_for_human_viewing_idc": 2,
+        "nnpfc_for_machine_analysis_idc": 3,
+    }
+    message = form.complete(NnpfCharacteristics, nnpf.nnpfc, given, {})
+    assert message.nnpfc_scan_type_idc == 1
+    assert messages.decode(messages.encode(message)).message == message

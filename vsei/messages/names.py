@@ -56,17 +56,21 @@ _COMMON = {
     202: "annotated_regions",
     203: "subpic_level_info",
     204: "sample_aspect_ratio_info",
-    205: "scalability_dimension_info",
     206: "extended_drap_indication",
     207: "constrained_rasl_encoding_indication",
-    208: "shutter_interval_info",
     210: "nnpfc",
     211: "nnpfa",
     212: "phase_indication",
     213: "sei_processing_order",
     214: "sei_processing_order_nesting",
 }
-_VVC = {0: "buffering_period", 1: "pic_timing"}
+_VVC = {
+    0: "buffering_period",
+    1: "pic_timing",
+    205: "scalability_dimension_info",
+    208: "vdi_sei_envelope",
+    209: "shutter_interval_info",
+}
 _HEVC = {
     0: "buffering_period",
     1: "pic_timing",
@@ -76,6 +80,7 @@ _HEVC = {
     15: "picture_snapshot",
     16: "progressive_refinement_segment_start",
     17: "progressive_refinement_segment_end",
+    205: "shutter_interval_info",
 }
 _AVC = {
     0: "buffering_period",

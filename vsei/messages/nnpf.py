@@ -237,8 +237,8 @@ def _metadata_extension(s: Syntax, purpose: int, mode_idc: int) -> None:
     if isinstance(s, Reader):
         understood, num_reserved = _metadata_layout(s, purpose, mode_idc, num_bits)
     else:
-        understood = "nnpfc_for_machine_analysis_idc" in s.values.present
-        num_reserved = len(str(s.values.present.get("nnpfc_reserved_metadata_extension", "")))
+        understood = s.upcoming("nnpfc_for_machine_analysis_idc") is not None
+        num_reserved = len(str(s.upcoming("nnpfc_reserved_metadata_extension") or ""))
     if understood:
         _metadata_elements(s, purpose)
     if num_reserved:
