@@ -1,12 +1,14 @@
 """Decoding is exact: the MD5 of every sample, on streams that show the decoder's known faults."""
 
 import hashlib
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
-from nnpf.decoding import CodedPicture, decode, decode_file
+from nnpf.decoding import CodecName, CodedPicture, decode, decode_file
 from nnpf.errors import NnpfError
 from nnpf.frames import Frame
 
@@ -77,3 +79,34 @@ def test_a_broken_picture_is_one_clear_error() -> None:
     # An IDR slice without any parameter sets.
     with pytest.raises(NnpfError, match="picture 3 in decoding order"):
         list(decode([CodedPicture(b"\0\0\0\1\0\x39\x80\x12\x34", 3)], "vvc", eight_bit=False))
+
+
+@pytest.mark.parametrize(
+    ("codec", "encoder", "options"),
+    [
+        ("hevc", "libx265", {"x265-params": "lossless=1:bframes=3:b-adapt=0:scenecut=0:keyint=8:log-level=none"}),
+        ("h264", "libx264", {"qp": "0", "bf": "3", "g": "8", "b_strategy": "0", "sc_threshold": "0"}),
+    ],
+)
+def test_other_codecs_give_each_picture_with_its_place_in_decoding_order(
+    codec: CodecName, encoder: str, options: dict[str, str]
+) -> None:
+    rng = np.random.default_rng(0)
+    planes = [rng.integers(0, 256, (96, 64)).astype(np.uint8) for _ in range(12)]  # luma above chroma
+    context = av.CodecContext.create(encoder, "w")
+    context.width, context.height, context.pix_fmt, context.time_base = 64, 64, "yuv420p", Fraction(1, 25)
+    context.options = options
+    packets = []
+    for at, samples in enumerate([*planes, None]):
+        frame = None
+        if samples is not None:
+            frame = av.VideoFrame.from_ndarray(samples, format="yuv420p")
+            frame.pts = at
+        packets += [(packet.pts, bytes(packet)) for packet in context.encode(frame)]
+    coded = [CodedPicture(data, index) for index, (_, data) in enumerate(packets)]
+    decoded = list(decode(coded, codec, eight_bit=True))
+    assert len(decoded) == 12
+    for at, item in enumerate(decoded):
+        assert packets[item.decode_index][0] == at
+        assert np.array_equal(item.frame.planes[0], planes[at][:64])
+    assert [item.decode_index for item in decoded] != list(range(12))
