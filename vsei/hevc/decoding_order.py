@@ -54,7 +54,9 @@ class HevcPictureReader:
                 found = self.state.slice_header(header, data)
                 if not found.values["first_slice_segment_in_pic_flag"]:
                     raise VseiError(
-                        "0 in the first slice of a picture", element="first_slice_segment_in_pic_flag", bit=16
+                        "0 in the first slice of a picture",
+                        element="first_slice_segment_in_pic_flag",
+                        bit=NAL_HEADER_BITS,
                     )
                 self._first, self._fault = (header, found), False
         elif kind in (Hevc.EOS, Hevc.EOB):
