@@ -167,19 +167,32 @@ def codec_of_name(name: str) -> Codec | None:
     return _EXTENSIONS.get(name.rpartition(".")[2].lower())
 
 
+_PARAMETER_SETS = {
+    Codec.VVC: (Vvc.VPS, Vvc.SPS, Vvc.PPS),
+    Codec.HEVC: (Hevc.VPS, Hevc.SPS, Hevc.PPS),
+    Codec.AVC: (Avc.SPS, Avc.PPS),
+}
+
+
 def guess_codec(nal_units: Sequence[bytes | memoryview]) -> Codec | None:
     """The codec whose headers and parameter sets the first NAL units of a stream make sense as, or None.
 
-    The header layouts differ so much that a parameter set of one codec is an impossible header in the others: bit 1 of
-    the first byte is nuh_reserved_zero_bit in H.266 and set in every H.265 and H.264 parameter set.
+    The header layouts differ so much that a parameter set of one codec is an impossible header, or none of a parameter
+    set, in the others. Some broken NAL units do not matter.
     """
-    for codec, sps in ((Codec.VVC, Vvc.SPS), (Codec.HEVC, Hevc.SPS), (Codec.AVC, Avc.SPS)):
-        try:
-            headers = [read_header(codec, data) for data in nal_units]
-        except VseiError:
-            continue
-        if codec is Codec.VVC and any(data[0] & 0x40 for data in nal_units):
-            continue
-        if any(header.nal_unit_type == sps for header in headers):
-            return codec
-    return None
+    best, most = None, 0
+    for codec in Codec:
+        headers = [header for data in nal_units if (header := _plausible(codec, data)) is not None]
+        signs = sum(header.nal_unit_type in _PARAMETER_SETS[codec] for header in headers)
+        if signs > most and 2 * len(headers) >= len(nal_units):
+            best, most = codec, signs
+    return best
+
+
+def _plausible(codec: Codec, data: bytes | memoryview) -> NalHeader | None:
+    if codec is Codec.VVC and len(data) > 0 and data[0] & 0x40:
+        return None  # nuh_reserved_zero_bit; set in the parameter sets of the other two
+    try:
+        return read_header(codec, data)
+    except VseiError:
+        return None

@@ -44,7 +44,9 @@ def test_names_are_the_standards():
         ([b"\x00\x79\x00", b"\x00\x81\x00", b"\x00\x41\x80"], Codec.VVC),
         ([b"\x40\x01\x0c", b"\x42\x01\x01", b"\x44\x01\xc0"], Codec.HEVC),
         ([b"\x67\x64\x00", b"\x68\xee\x3c", b"\x65\x88\x84"], Codec.AVC),
+        ([b"\x00\x79\x00", b"\xff\xff\x00", b"\x00\x41\x80"], Codec.VVC),  # one of them is broken
         ([b"\xff\xff", b"\xff"], None),
+        ([], None),
     ],
 )
 def test_the_codec_shows_in_the_first_parameter_sets(first_units, codec):
