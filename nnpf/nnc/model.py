@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from nnpf.nnc.decoder import Decoder, Tensor
-from nnpf.nnc.encoder import Encoder, Importance
+from nnpf.nnc.encoder import Encoder
 from nnpf.nnc.errors import NncError, UnsupportedError
 from nnpf.nnc.limits import DEFAULT_LIMITS, Limits
+from nnpf.nnc.preparation import Importance
 from nnpf.nnc.settings import Settings
 from nnpf.nnc.syntax import Topology, TopologyFormat
 from nnpf.nnc.topology import deflated, format_name, graph_bytes

@@ -154,21 +154,22 @@ def test_rate_distortion_pays(dependent: bool, qp: int, share: float) -> None:
 
 
 def test_rate_distortion_is_no_worse_than_nncodec(shared: Path) -> None:
+    """Same quantiser and weight of the rate; parameter sets and unary length by what they cost."""
     for vector in reference_vectors(shared):
-        if not vector.name.startswith("l01"):
+        if not vector.name.startswith(("l01", "l08")):
             continue
         inputs, theirs = vector.inputs, vector.decoded
         floats = {n: v for n, v in inputs.items() if v.dtype == np.float32}
         error = sum(((theirs[n].astype(np.float64) - v) ** 2).sum() for n, v in floats.items())
         ours = []
-        for qp in range(-32, -23):
-            payload = nnc.encode(inputs, replace(vector.settings, qp=qp))
+        for qp in range(-34, -22):
+            payload = nnc.encode(inputs, replace(vector.settings, qp=qp, search="exact", unary_length=None))
             decoded = nnc.decode(payload)
             ours.append(
                 (sum(((decoded[n].astype(np.float64) - v) ** 2).sum() for n, v in floats.items()), len(payload))
             )
         at_their_error = np.interp(np.log(error), np.log([e for e, _ in ours]), [s for _, s in ours])
-        assert at_their_error <= 1.003 * len(vector.payload), vector.name
+        assert at_their_error <= 0.96 * len(vector.payload), vector.name
 
 
 def test_importance_moves_steps_and_levels() -> None:
