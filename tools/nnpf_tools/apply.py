@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import sys
 import time
@@ -43,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--yuv", metavar="DECODED", help="decoded pictures (.yuv, .y4m), instead of decoding the stream"
     )
+    parser.add_argument(
+        "--decoder", metavar="PROGRAM", help="decode with vvdecapp or DecoderApp instead of FFmpeg (name or path)"
+    )
     parser.add_argument("--original", metavar="FILE", help="print PSNR against it: .yuv, .y4m, or any video file")
     parser.add_argument("--original-depth", type=int, metavar="BITS", help="bit depth of a raw .yuv original")
     parser.add_argument("--model-root", metavar="DIR", help="folder of the models (default: that of the stream)")
@@ -53,7 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, or a device of OpenVINO")
     parser.add_argument("--threads", type=int, default=0, help="of the CPU (default: all cores)")
     parser.add_argument("--patch", metavar="WxH", default="auto", help="patch size where the message leaves it free")
-    parser.add_argument("--fps", metavar="RATE", help="pictures per second for the Y4M header, as in 25 or 30000/1001")
+    parser.add_argument(
+        "--out-bit-depth", type=int, metavar="BITS", help="bit depth of the output, where messages leave it"
+    )
+    parser.add_argument("--layer", type=int, default=0, metavar="ID", help="nuh_layer_id of the pictures (default 0)")
+    parser.add_argument("--no-hash-check", action="store_true", help="do not check decoded picture hash SEI messages")
+    parser.add_argument("--fps", metavar="RATE", help="pictures per second of the output, for Y4M: 25 or 30000/1001")
     parser.add_argument("--md5", action="store_true", help="MD5 of each output picture and of the whole output")
     parser.add_argument("--report", metavar="FILE", help="write what was done to each picture (JSON)")
     parser.add_argument(
@@ -72,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         file = stack.enter_context(open_input(args.stream))
         codec, units = nal_units(args, file)
-        decoded = _decoded(args)
+        decoded = _decoded(args, stack)
         shown = stack.enter_context(runner.apply(units, codec, options, decoded=decoded))
         bar = stack.enter_context(progress(args, None, "pictures"))
         sink = _Sink(args, stack)
@@ -93,6 +102,8 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise UsageError("give an output: -o OUT, or -o - for standard output (or --md5, --original, --report)")
     if args.yuv == PIPE and args.stream == PIPE:
         raise UsageError("stream and decoded pictures cannot both come from standard input")
+    if args.decoder is not None and (args.yuv is not None or args.stream == PIPE):
+        raise UsageError("--decoder wants a stream that is a file, and no --yuv")
     if args.output == PIPE and args.json:
         raise UsageError("the pictures and --json cannot both go to standard output; use --report FILE")
     for path in (args.output, args.report):
@@ -125,26 +136,29 @@ def _options(args: argparse.Namespace) -> ApplyOptions:
         device=args.device,
         threads=args.threads,
         patch=patch,
+        out_bit_depth=args.out_bit_depth,
+        layer_id=args.layer,
+        check_hashes=not args.no_hash_check,
         skip_failures=args.skip_failures,
     )
 
 
-def _decoded(args: argparse.Namespace) -> Callable[[Format], Frame | None] | None:
-    """Where decoded pictures come from, if not from a decoder."""
+def _decoded(args: argparse.Namespace, stack: ExitStack) -> Callable[[Format], Frame | None] | None:
+    """Where decoded pictures come from, if not from FFmpeg."""
+    if args.decoder is not None:
+        from nnpf.decoder_program import decoded_by
+
+        return stack.enter_context(decoded_by(args.decoder, Path(args.stream)))
     if args.yuv is None:
         return None
-    from nnpf.frames import read_yuv
-    from nnpf.video import read_video
+    from nnpf.frames import read_frame, read_y4m
 
-    frames: Iterator[Frame] | None = None
-
-    def take(form: Format) -> Frame | None:
-        nonlocal frames
-        if frames is None:
-            frames = read_yuv(sys.stdin.buffer, form) if args.yuv == PIPE else read_video(args.yuv, form)
-        return next(frames, None)
-
-    return take
+    file = stack.enter_context(open_input(args.yuv))
+    if args.yuv.endswith(".y4m"):
+        frames = read_y4m(file)[1]
+        return lambda form: next(frames, None)
+    numbers = itertools.count()
+    return lambda form: read_frame(file, form, next(numbers))
 
 
 class _Sink:
@@ -204,10 +218,11 @@ class _Results:
                 digest.update(plane.data)
                 self._whole.update(plane.data)
             entry["md5"] = digest.hexdigest()
-        if self._args.original:
+        if self._args.original and record.kind in ("decoded", "filtered"):
             entry |= self._compared(shown)
         self._filters[_filter_names(record.applied) or "none"] += 1
-        for reason in record.reasons:
+        fallbacks = (f"run by {a.engine}: {a.instead_of}" for a in record.applied if a.instead_of)
+        for reason in (*record.reasons, *fallbacks):
             self._reasons.setdefault(reason, []).append(record.poc)
         if self._args.report or self._args.json or self._args.md5 or self._args.original:
             self._pictures.append(entry)
@@ -277,7 +292,8 @@ class _Results:
         width = max([6, *(len(_filter_names(e["applied"]) or "-") for e in self._pictures)])
         columns = "   ".join(f"{name + ' before':>9} {'after':>7} {'gain':>7}" for name in names)
         print(f"{'picture':>7} {'POC':>5}  {'filter':<{width}}  {columns}   (PSNR in dB)", file=where)
-        for entry, (before, after) in zip(self._pictures, self._pairs, strict=True):
+        compared = (entry for entry in self._pictures if "psnr_decoded" in entry)
+        for entry, (before, after) in zip(compared, self._pairs, strict=True):
             label = _filter_names(entry["applied"]) or "-"
             print(
                 f"{entry['output_index']:>7} {entry['poc']:>5}  {label:<{width}}  {_gains(before.psnr, after.psnr)}",
