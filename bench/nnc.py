@@ -3,6 +3,7 @@
     python bench/nnc.py                           our figures alone
     python bench/nnc.py --nncodec PYTHON          ours and NNCodec's, and their ratios
     python bench/nnc.py --nncodec PYTHON --rates  bytes at equal error instead of speeds (slow)
+    python bench/nnc.py --nncodec PYTHON --interop  does NNCodec decode what we write?
     python bench/nnc.py --start-up                a whole process: import, one small update
 
 PYTHON is the interpreter of NNCodec's own environment. Without it, this prints how to make one.
@@ -247,6 +248,56 @@ def rates(nncodec: str) -> None:
             )
 
 
+def decode_with_nncodec(folder: Path) -> None:
+    """Decode every payload of a folder with NNCodec; runs under its interpreter."""
+    import numpy as np
+
+    _, decode = codec("nncodec", 1)
+    for path in sorted(folder.glob("*.nnc")):
+        try:
+            tensors = decode(path.read_bytes())
+        except BaseException as error:  # it ends some errors with SystemExit
+            path.with_suffix(".error").write_text(f"{type(error).__name__}: {error}")
+        else:
+            np.savez(path.with_suffix(".npz"), **tensors)
+
+
+def interop(nncodec: str) -> None:
+    """Our streams through NNCodec. Of a self-contained payload it is given all but the topology unit, whose formats it
+    refuses; raw floats it reads in the last unit only."""
+    import numpy as np
+
+    sys.path.insert(0, str(ROOT))
+    import onnx
+
+    from nnpf import nnc
+    from nnpf.nnc.model import encode_model
+    from nnpf.nnc.units import UnitType, read_units
+
+    payloads = {f.stem: f.read_bytes() for f in VECTORS.glob("*.nnc") if not f.stem.startswith("update_")}
+    sample = encode_model(onnx.load(ROOT / "samples" / "filters" / "first.onnx"))
+    without = b"".join(
+        sample[u.offset : u.offset + u.size] for u in read_units(sample) if u.unit_type != UnitType.NNR_TPL
+    )
+    payloads["self-contained, its topology ignored"] = without
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for title, payload in payloads.items():
+            (folder / f"{title}.nnc").write_bytes(payload)
+        subprocess.run([nncodec, __file__, "--worker", json.dumps({"interop": name})], check=True, capture_output=True)
+        for title, payload in sorted(payloads.items()):
+            error = folder / f"{title}.error"
+            if error.exists():
+                print(f"{title}: {error.read_text()}")
+                continue
+            ours = nnc.decode(payload)
+            with np.load(folder / f"{title}.npz") as theirs:
+                same = set(ours) == set(theirs.files) and all(
+                    np.array_equal(ours[n], theirs[n].astype(ours[n].dtype)) for n in ours
+                )
+            print(f"{title}: {'the same tensors' if same else 'OTHER TENSORS'}")
+
+
 def start_up() -> None:
     """Importing and decoding a base and a small update, compiled code cached, as a whole process."""
     update = VECTORS / "update_1.nnc"
@@ -277,13 +328,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nncodec", metavar="PYTHON", help="interpreter of NNCodec's environment")
     parser.add_argument("--rates", action="store_true", help="bytes at equal error")
+    parser.add_argument("--interop", action="store_true", help="whether NNCodec decodes our streams")
     parser.add_argument("--start-up", action="store_true", help="time of a whole process")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        print(json.dumps(worker(json.loads(args.worker))))
+        task = json.loads(args.worker)
+        if "interop" in task:
+            decode_with_nncodec(Path(task["interop"]))
+        else:
+            print(json.dumps(worker(task)))
     elif args.start_up:
         start_up()
+    elif args.interop:
+        if not args.nncodec:
+            sys.exit(RECIPE)
+        interop(args.nncodec)
     elif not MODELS.is_dir():
         sys.exit(f"the models are not in {MODELS}")
     elif args.rates:
