@@ -24,6 +24,7 @@ COMMANDS = {
     "strip": "remove SEI messages from a stream",
     "validate": "check the messages of a stream against the standard",
     "apply": "decode a stream and filter its pictures as its messages say",
+    "eval": "measure what filters gain: PSNR, SSIM, BD-rate, cost",
     "nnc": "encode, decode and inspect NNC payloads (ISO/IEC 15938-17)",
 }
 
