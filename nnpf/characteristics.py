@@ -7,22 +7,19 @@ from fractions import Fraction
 from typing import Literal
 
 from nnpf.errors import NnpfError
-from nnpf.frames import SUBSAMPLING, Format
+from nnpf.frames import Format
 from nnpf.tensors import CHROMA, LUMA, REAL, PatchProcess
 from vsei.messages import NnpfCharacteristics
+from vsei.messages.derived import MONOCHROME, FilterOnPicture
 from vsei.messages.nnpf import (
     BIT_DEPTH_UPSAMPLING,
     CHROMA_UPSAMPLING,
     COLOURIZATION,
     PICTURE_RATE_UPSAMPLING,
-    RESOLUTION_RESAMPLING,
     SPATIAL_EXTRAPOLATION,
     STRENGTH_INPUT,
     TEMPORAL_EXTRAPOLATION,
 )
-
-# chroma_format_idc of 4:0:0, 4:2:0, 4:2:2, 4:4:4
-_MONOCHROME, _420, _422, _444 = 0, 1, 2, 3
 
 
 def _value(element: int | None) -> int:
@@ -135,29 +132,15 @@ def output_format(c: NnpfCharacteristics, inp: Format, out_bit_depth: int | None
     Raises:
         NnpfError: the message contradicts the pictures.
     """
-    width, height, chroma = inp.width, inp.height, inp.chroma_format_idc
-    if c.nnpfc_purpose & CHROMA_UPSAMPLING:
-        chroma = _444 if c.nnpfc_out_sub_c_flag else _422
-        if inp.chroma_format_idc == _MONOCHROME or chroma <= inp.chroma_format_idc:
-            raise NnpfError(f"chroma upsampling of {inp} to chroma_format_idc {chroma}")
-    if c.nnpfc_purpose & COLOURIZATION:
-        chroma = _value(c.nnpfc_out_colour_format_idc)
-        if inp.chroma_format_idc != _MONOCHROME or chroma == _MONOCHROME:
-            raise NnpfError(f"colourization of {inp} to chroma_format_idc {chroma}")
-    if c.nnpfc_purpose & RESOLUTION_RESAMPLING:
-        width = _scaled(width, _value(c.nnpfc_pic_width_num_minus1) + 1, _value(c.nnpfc_pic_width_denom_minus1) + 1)
-        height = _scaled(height, _value(c.nnpfc_pic_height_num_minus1) + 1, _value(c.nnpfc_pic_height_denom_minus1) + 1)
-    if c.nnpfc_purpose & SPATIAL_EXTRAPOLATION:
-        sub_w, sub_h = SUBSAMPLING[chroma]
-        width += sub_w * (
-            _value(c.nnpfc_spatial_extrapolation_left_offset) + _value(c.nnpfc_spatial_extrapolation_right_offset)
-        )
-        height += sub_h * (
-            _value(c.nnpfc_spatial_extrapolation_top_offset) + _value(c.nnpfc_spatial_extrapolation_bottom_offset)
-        )
+    sizes = FilterOnPicture(c, inp)
+    (width, height), chroma = sizes.output_size, sizes.out_chroma_format_idc
+    if c.nnpfc_purpose & CHROMA_UPSAMPLING and (inp.chroma_format_idc == MONOCHROME or chroma <= inp.chroma_format_idc):
+        raise NnpfError(f"chroma upsampling of {inp} to chroma_format_idc {chroma}")
+    if c.nnpfc_purpose & COLOURIZATION and (inp.chroma_format_idc != MONOCHROME or chroma == MONOCHROME):
+        raise NnpfError(f"colourization of {inp} to chroma_format_idc {chroma}")
     luma, chroma_depth = inp.bit_depth_luma, inp.bit_depth_chroma
     order = _value(c.nnpfc_out_order_idc)
-    if inp.chroma_format_idc == _MONOCHROME:
+    if inp.chroma_format_idc == MONOCHROME:
         chroma_depth = luma
     if c.nnpfc_purpose & BIT_DEPTH_UPSAMPLING:
         if _value(c.nnpfc_out_format_idc) == REAL:
@@ -169,15 +152,10 @@ def output_format(c: NnpfCharacteristics, inp: Format, out_bit_depth: int | None
         luma = luma if order == CHROMA else new_luma
         chroma_depth = chroma_depth if order == LUMA else new_chroma
     if order == LUMA and (width, height) != (inp.width, inp.height):
-        chroma = _MONOCHROME  # the decoded chroma has the old size, and the filter makes none
-    if chroma == _MONOCHROME:
+        chroma = MONOCHROME  # the decoded chroma has the old size, and the filter makes none
+    if chroma == MONOCHROME:
         chroma_depth = luma
     return Format(width, height, chroma, luma, chroma_depth)
-
-
-def _scaled(size: int, numerator: int, denominator: int) -> int:
-    """Ceil( size * numerator / denominator )"""
-    return -(-size * numerator // denominator)
 
 
 def patch_process(c: NnpfCharacteristics, inp: Format, out_bit_depth: int | None = None) -> PatchProcess:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from math import gcd
 
+from vsei.messages.derived import MONOCHROME, YUV420, YUV422, YUV444, FilterOnPicture, plus1
 from vsei.messages.nnpf import (
     BIT_DEPTH_UPSAMPLING,
     CHROMA_UPSAMPLING,
@@ -17,8 +18,8 @@ from vsei.messages.nnpf import (
     TEMPORAL_EXTRAPOLATION,
     NnpfCharacteristics,
 )
+from vsei.pictures import PictureFormat
 from vsei.rules.book import STANDARD, Broken, Level
-from vsei.rules.derived import MONOCHROME, YUV420, YUV422, YUV444, FilterOnPicture, plus1
 
 NNPFC = "H.274 8.28.1.2"  # semantics
 PATCHES = "H.274 8.28.1.3"  # the patch-wise process
@@ -216,20 +217,20 @@ _CHROMA = ("4:0:0", "4:2:0", "4:2:2", "4:4:4")
 @STANDARD.rule(
     FilterOnPicture, "nnpfc-chroma-upsampling-format", NNPFC, "Chroma upsampling is for 4:2:0 and 4:2:2 pictures."
 )
-def chroma_upsampling_format(f: FilterOnPicture) -> Iterator[Broken]:
+def chroma_upsampling_format(f: FilterOnPicture[PictureFormat]) -> Iterator[Broken]:
     chroma = f.picture.chroma_format_idc
     if f.m.nnpfc_purpose & CHROMA_UPSAMPLING and chroma in (MONOCHROME, YUV444):
         yield Broken("nnpfc_purpose", f"chroma upsampling of {_CHROMA[chroma]} pictures")
 
 
 @STANDARD.rule(FilterOnPicture, "nnpfc-out-sub-c", NNPFC, "Chroma upsampling of 4:2:2 pictures gives 4:4:4.")
-def upsampled_422_is_444(f: FilterOnPicture) -> Iterator[Broken]:
+def upsampled_422_is_444(f: FilterOnPicture[PictureFormat]) -> Iterator[Broken]:
     if f.picture.chroma_format_idc == YUV422 and f.m.nnpfc_out_sub_c_flag == 0:
         yield Broken("nnpfc_out_sub_c_flag", "0 for 4:2:2 pictures")
 
 
 @STANDARD.rule(FilterOnPicture, "nnpfc-colourization-format", NNPFC, "Colourization is for 4:0:0 pictures.")
-def colourization_format(f: FilterOnPicture) -> Iterator[Broken]:
+def colourization_format(f: FilterOnPicture[PictureFormat]) -> Iterator[Broken]:
     chroma = f.picture.chroma_format_idc
     if f.m.nnpfc_purpose & COLOURIZATION and chroma != MONOCHROME:
         yield Broken("nnpfc_purpose", f"colourization of {_CHROMA[chroma]} pictures")
@@ -241,14 +242,14 @@ def colourization_format(f: FilterOnPicture) -> Iterator[Broken]:
     NNPFC,
     "4:0:0 pictures enter as luma (input order 0); quads (input order 3) are for 4:2:0 pictures.",
 )
-def input_order_fits(f: FilterOnPicture) -> Iterator[Broken]:
+def input_order_fits(f: FilterOnPicture[PictureFormat]) -> Iterator[Broken]:
     order, chroma = f.m.nnpfc_inp_order_idc, f.picture.chroma_format_idc
     if (chroma == MONOCHROME and order != 0) or (order == 3 and chroma != YUV420):
         yield Broken("nnpfc_inp_order_idc", f"{order} for {_CHROMA[chroma]} pictures")
 
 
 @STANDARD.rule(FilterOnPicture, "nnpfc-out-order", NNPFC, "Quads (output order 3) are for 4:2:0 output.")
-def output_order_fits(f: FilterOnPicture) -> Iterator[Broken]:
+def output_order_fits(f: FilterOnPicture[PictureFormat]) -> Iterator[Broken]:
     if f.m.nnpfc_out_order_idc == 3 and f.out_chroma_format_idc != YUV420:
         yield Broken("nnpfc_out_order_idc", f"3 for {_CHROMA[f.out_chroma_format_idc]} output")
 
@@ -260,7 +261,7 @@ def output_order_fits(f: FilterOnPicture) -> Iterator[Broken]:
     "Where the output has no chroma, the output order is 0.",
     Level.WARNING,
 )
-def output_chroma_exists(f: FilterOnPicture) -> Iterator[Broken]:
+def output_chroma_exists(f: FilterOnPicture[PictureFormat]) -> Iterator[Broken]:
     order = f.m.nnpfc_out_order_idc
     if order in (1, 2) and f.out_chroma_format_idc == MONOCHROME:
         yield Broken("nnpfc_out_order_idc", f"{order} for 4:0:0 output")
@@ -269,7 +270,7 @@ def output_chroma_exists(f: FilterOnPicture) -> Iterator[Broken]:
 @STANDARD.rule(
     FilterOnPicture, "nnpfc-resampling-size", NNPFC, "Resolution resampling changes width or height (or both)."
 )
-def resampling_changes_the_size(f: FilterOnPicture) -> Iterator[Broken]:
+def resampling_changes_the_size(f: FilterOnPicture[PictureFormat]) -> Iterator[Broken]:
     size = f.picture.width, f.picture.height
     if f.m.nnpfc_purpose & RESOLUTION_RESAMPLING and f.resampled_size == size:
         yield Broken("nnpfc_pic_width_num_minus1", f"pictures stay at {size[0]}x{size[1]}")
@@ -281,7 +282,7 @@ def resampling_changes_the_size(f: FilterOnPicture) -> Iterator[Broken]:
     NNPFC,
     "Output pictures have a positive size that is a multiple of outSubWidthC and outSubHeightC.",
 )
-def output_size_is_possible(f: FilterOnPicture) -> Iterator[Broken]:
+def output_size_is_possible(f: FilterOnPicture[PictureFormat]) -> Iterator[Broken]:
     width, height = f.output_size
     if not f.m.nnpfc_purpose & (RESOLUTION_RESAMPLING | SPATIAL_EXTRAPOLATION):
         return
@@ -307,7 +308,7 @@ def output_size_is_possible(f: FilterOnPicture) -> Iterator[Broken]:
     "nnpfc_matrix_coeffs 0, 16 and 17 go with 4:4:4 planes of equal tensor bit depths; 8 with equal depths, or with "
     "4:4:4 planes and one bit more for chroma.",
 )
-def matrix_fits(f: FilterOnPicture) -> Iterator[Broken]:
+def matrix_fits(f: FilterOnPicture[PictureFormat]) -> Iterator[Broken]:
     m = f.m
     planes_444 = m.nnpfc_out_order_idc == 2 and f.out_sub_width_c == 1 and f.out_sub_height_c == 1
     luma = m.nnpfc_out_tensor_luma_bitdepth_minus8 or 0
@@ -333,7 +334,7 @@ def matrix_fits(f: FilterOnPicture) -> Iterator[Broken]:
     "Bit depth upsampling gives integers of more bits than the picture has, in luma or in chroma.",
     Level.WARNING,  # the notes on the standard that this is built from do not say so
 )
-def depth_grows(f: FilterOnPicture) -> Iterator[Broken]:
+def depth_grows(f: FilterOnPicture[PictureFormat]) -> Iterator[Broken]:
     m = f.m
     if not m.nnpfc_purpose & BIT_DEPTH_UPSAMPLING or m.nnpfc_out_format_idc is None:
         return
@@ -352,7 +353,7 @@ def depth_grows(f: FilterOnPicture) -> Iterator[Broken]:
 
 
 @STANDARD.rule(FilterOnPicture, "nnpfc-patch-size", NNPFC, "A patch is not larger than the picture.")
-def patch_is_inside_the_picture(f: FilterOnPicture) -> Iterator[Broken]:
+def patch_is_inside_the_picture(f: FilterOnPicture[PictureFormat]) -> Iterator[Broken]:
     for side, size in (("width", f.picture.width), ("height", f.picture.height)):
         for element in (f"nnpfc_patch_{side}_minus1", f"nnpfc_extended_patch_{side}_cd_delta_minus1"):
             value = getattr(f.m, element)
@@ -367,7 +368,7 @@ def patch_is_inside_the_picture(f: FilterOnPicture) -> Iterator[Broken]:
     "The output of a patch is a whole number of samples wide and high; where the size of patches is free, for at least "
     "one of the sizes allowed.",
 )
-def output_patch_is_whole(f: FilterOnPicture) -> Iterator[Broken]:
+def output_patch_is_whole(f: FilterOnPicture[PictureFormat]) -> Iterator[Broken]:
     sizes = zip((f.picture.width, f.picture.height), f.output_size, ("width", "height"), strict=True)
     for size, out, side in sizes:
         if out <= 0:
@@ -403,7 +404,7 @@ def _some_size_fits(delta: int, margin: int, step: int, size: int) -> bool:
 @STANDARD.rule(
     FilterOnPicture, "nnpfc-padding-value", NNPFC, "Padding values are sample values of the picture's bit depth."
 )
-def padding_values_are_samples(f: FilterOnPicture) -> Iterator[Broken]:
+def padding_values_are_samples(f: FilterOnPicture[PictureFormat]) -> Iterator[Broken]:
     for element, depth in (
         ("nnpfc_luma_padding_val", f.picture.bit_depth_luma),
         ("nnpfc_cb_padding_val", f.picture.bit_depth_chroma),

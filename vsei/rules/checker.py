@@ -11,6 +11,7 @@ from vsei.errors import VseiError
 from vsei.grouping import PictureStart
 from vsei.listing import Found, Listed
 from vsei.messages import Message, NnpfActivation, NnpfCharacteristics
+from vsei.messages.derived import FilterOnPicture
 from vsei.messages.nesting import MAX_DEPTH, HevcScalableNesting, ScalableNesting
 from vsei.messages.nnpf import MODE_NNC, reserved_value
 from vsei.messages.processing_order import PhaseIndication, SeiProcessingOrder, SeiProcessingOrderNesting
@@ -40,7 +41,6 @@ from vsei.rules.context import (
     without_bulk,
 )
 from vsei.rules.decoders import NOKIA, VTM, Decoder
-from vsei.rules.derived import FilterOnPicture
 from vsei.sei import SeiMessage
 from vsei.syntax import TraceEntry
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vsei.messages import Message, NnpfActivation, NnpfCharacteristics
+from vsei.messages.derived import YUV420, FilterOnPicture
+from vsei.pictures import PictureFormat
 from vsei.rules.book import Broken, Level, RuleBook
 from vsei.rules.characteristics import quoted
 from vsei.rules.context import ActivationSeen, CharacteristicsSeen
 from vsei.rules.decoders import NOKIA, Accepted
-from vsei.rules.derived import YUV420, FilterOnPicture
 
 BOOK = RuleBook("Nokia's decoder: `--for nokia-vvdec`")
 WHERE = NOKIA.version
@@ -64,7 +65,7 @@ def update_has_another_base(m: NnpfCharacteristics) -> Iterator[Broken]:
 
 
 @BOOK.rule(FilterOnPicture, "nokia-picture", WHERE, "Pictures are 4:2:0 with 10 bits, even in width and height.")
-def picture_is_as_it_takes_it(f: FilterOnPicture) -> Iterator[Broken]:
+def picture_is_as_it_takes_it(f: FilterOnPicture[PictureFormat]) -> Iterator[Broken]:
     p = f.picture
     if p.chroma_format_idc != YUV420:
         yield Broken(None, f"chroma_format_idc {p.chroma_format_idc}, must be {YUV420}")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vsei.messages import NnpfActivation
+from vsei.messages.derived import num_inp_pics_in_output_tensor
 from vsei.messages.nnpf import PICTURE_RATE_UPSAMPLING
 from vsei.nal import Codec, Hevc, Vvc
 from vsei.rules.book import STANDARD, Broken, Level
 from vsei.rules.context import MAX_FILTERS, ActivationSeen, CharacteristicsSeen, NestingSeen, digest, properties
-from vsei.rules.derived import num_inp_pics_in_output_tensor
 
 NNPFC = "H.274 8.28.1.2"
 NNPFA = "H.274 8.28.2.2"

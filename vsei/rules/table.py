@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vsei.messages import NnpfActivation, NnpfCharacteristics
+from vsei.messages.derived import FilterOnPicture
 from vsei.messages.processing_order import PhaseIndication, SeiProcessingOrder, SeiProcessingOrderNesting
 from vsei.rules import nokia, vtm
 from vsei.rules.book import STANDARD, Rule
@@ -17,7 +18,6 @@ from vsei.rules.context import (
     Payload,
     Reserved,
 )
-from vsei.rules.derived import FilterOnPicture
 
 _HEADINGS: dict[type, str] = {
     NalUnitSeen: "NAL units",

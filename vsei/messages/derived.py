@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from vsei.messages.nnpf import (
     CHROMA_UPSAMPLING,
@@ -12,17 +13,30 @@ from vsei.messages.nnpf import (
     TEMPORAL_EXTRAPOLATION,
     NnpfCharacteristics,
 )
-from vsei.pictures import PictureFormat
 
 MONOCHROME, YUV420, YUV422, YUV444 = range(4)  # chroma_format_idc
 
 
+class PictureSize(Protocol):
+    """What matters of a picture here: CroppedWidth, CroppedHeight and the chroma format."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def chroma_format_idc(self) -> int: ...
+
+
+P = TypeVar("P", bound=PictureSize, covariant=True)
+
+
 @dataclass(frozen=True, slots=True)
-class FilterOnPicture:
+class FilterOnPicture(Generic[P]):
     """A filter with properties, and the format of a picture that it is for."""
 
     m: NnpfCharacteristics
-    picture: PictureFormat
+    picture: P
 
     @property
     def out_chroma_format_idc(self) -> int:
