@@ -7,19 +7,29 @@ shapes, the parameters and the operations of the graph say; the default, which i
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
+from nnpf import elements
 from nnpf.errors import NnpfError
-from nnpf.model import Model, Shape
-from vsei.messages import NnpfCharacteristics, form, nnpf
+from vsei.messages import NnpfCharacteristics, nnpf
+
+if TYPE_CHECKING:
+    from nnpf.model import Model, Shape
 
 # What tells the receiver that an ONNX file is at the URI. The same tag as the one other decoder of such messages takes.
 ONNX_TAG = "tag:onnx.ai,2017:onnx"
 NNC_TAG = "tag:iso.org,2023:15938-17"  # H.274 8.28.1.2
 
+_NUMBER = re.compile(r"-?[0-9]{1,10}")
+
 CHANNELS_OF_ORDER = {0: 1, 1: 2, 2: 3, 3: 6}
 _ORDER_OF_CHANNELS = {channels: order for order, channels in CHANNELS_OF_ORDER.items()}
+
+# Elements that are no properties.
+_ALWAYS = frozenset(("nnpfc_purpose", "nnpfc_id", "nnpfc_base_flag", "nnpfc_mode_idc"))
 
 # Patch that a model of free size is probed with, in tensor samples; a multiple of every common stride.
 _PROBE = 128
@@ -27,30 +37,33 @@ _PROBE = 128
 Elements = Mapping[str, Any]
 
 
-def characteristics(identity: Elements, model: Model | None, given: Elements) -> NnpfCharacteristics:
+def characteristics(
+    identity: Elements, model: Model | None, given: Elements, defaults: Elements = MappingProxyType({})
+) -> NnpfCharacteristics:
     """The NNPFC message for a filter.
 
     Args:
         identity: nnpfc_id, nnpfc_base_flag, nnpfc_mode_idc, and the URI or the payload.
-        model: the filter, to derive properties from; None where all must be given.
-        given: property elements that hold as they are. None of any means nnpfc_property_present_flag 0 without a model.
+        model: the filter, to derive properties from; None where all are given, or take their default.
+        given: property elements that hold as they are. An update without any has nnpfc_property_present_flag 0; a base
+            filter has to have its properties (H.274 8.28.1.2).
+        defaults: for elements that are neither given nor derived.
 
     Raises:
         VseiError: an element that the message does not have.
         NnpfError: a property can neither be derived nor was it given.
     """
-    elements = {**identity}
-    if model is not None or given:
-        elements = {"nnpfc_property_present_flag": 1, **elements, **_derived(model, given), **given}
-    defaults = {"nnpfc_purpose": nnpf.VISUAL_QUALITY, "nnpfc_padding_type": 1, "nnpfc_input_pic_filtering_flag": 1}
-    return form.complete(NnpfCharacteristics, nnpf.nnpfc, elements, defaults)
+    present = given.get("nnpfc_property_present_flag", int(bool(identity["nnpfc_base_flag"] or given.keys() - _ALWAYS)))
+    values = {**identity, "nnpfc_property_present_flag": present, **given}
+    if present and model is not None:
+        values = {**_derived(model, given), **values}
+    usual = {"nnpfc_purpose": nnpf.VISUAL_QUALITY, "nnpfc_padding_type": 1, "nnpfc_input_pic_filtering_flag": 1}
+    return elements.complete(NnpfCharacteristics, nnpf.nnpfc, values, {**usual, **defaults})
 
 
-def _derived(model: Model | None, given: Elements) -> dict[str, Any]:
-    if model is None:
-        return {}
+def _derived(model: Model, given: Elements) -> dict[str, Any]:
     own = {**_metadata(model), **given}
-    elements: dict[str, Any] = {**_metadata(model)}
+    found: dict[str, Any] = {**_metadata(model)}
     last = bool(own.get("nnpfc_component_last_flag", 0))
     channel_axis = -1 if last else -3
     inp, out = _probed(model, last)
@@ -59,16 +72,16 @@ def _derived(model: Model | None, given: Elements) -> dict[str, Any]:
     if "nnpfc_out_order_idc" not in own:
         if c_out not in _ORDER_OF_CHANNELS:
             raise _undecided(model, "nnpfc_out_order_idc", f"the output has {c_out} channels")
-        elements["nnpfc_out_order_idc"] = _ORDER_OF_CHANNELS[c_out]
+        found["nnpfc_out_order_idc"] = _ORDER_OF_CHANNELS[c_out]
     if c_in is not None and c_in % pictures == 0:
-        elements |= _input_channels(
-            model, c_in // pictures, own, own.get("nnpfc_out_order_idc", elements.get("nnpfc_out_order_idc"))
+        found |= _input_channels(
+            model, c_in // pictures, own, own.get("nnpfc_out_order_idc", found.get("nnpfc_out_order_idc"))
         )
     elif not {"nnpfc_inp_order_idc", "nnpfc_auxiliary_inp_idc"} <= own.keys():
         raise _undecided(model, "nnpfc_inp_order_idc", f"the input has {c_in} channels for {pictures} pictures")
-    elements |= _patch(model, own, last, inp, out)
-    elements |= _complexity(model, own, {**elements, **own})
-    return elements
+    found |= _patch(model, own, last, inp, out)
+    found |= _complexity(model, own, {**found, **own})
+    return found
 
 
 def _metadata(model: Model) -> dict[str, Any]:
@@ -76,7 +89,7 @@ def _metadata(model: Model) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for entry in model.proto.metadata_props:
         if entry.key.startswith("nnpfc_"):
-            found[entry.key] = int(entry.value) if entry.value.lstrip("-").isdigit() else entry.value
+            found[entry.key] = int(entry.value) if _NUMBER.fullmatch(entry.value) else entry.value
     return found
 
 
@@ -100,7 +113,7 @@ def _input_channels(model: Model, channels: int, own: Elements, out_order: int |
 def _patch(model: Model, own: Elements, last: bool, inp: Shape, out: Shape) -> dict[str, Any]:
     """Overlap and patch size, from the shapes of input and output."""
     height, width = (-3, -2) if last else (-2, -1)
-    elements: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     static = model.tensor_input.shape[height] is not None and model.tensor_input.shape[width] is not None
     purpose = own.get("nnpfc_purpose", nnpf.VISUAL_QUALITY)
     if purpose & nnpf.SPATIAL_EXTRAPOLATION:
@@ -113,26 +126,26 @@ def _patch(model: Model, own: Elements, last: bool, inp: Shape, out: Shape) -> d
         overlap, odd = divmod(inp[height] - out[height], 2)
         if odd or overlap < 0:
             raise _undecided(model, "nnpfc_overlap", f"an input of {inp[height]} rows gives {out[height]}")
-        elements["nnpfc_overlap"] = overlap
+        found["nnpfc_overlap"] = overlap
     if purpose & nnpf.SPATIAL_EXTRAPOLATION or own.get("nnpfc_constant_patch_size_flag", int(static)):
         if static:
-            elements["nnpfc_patch_width_minus1"] = inp[width] - 2 * overlap - 1
-            elements["nnpfc_patch_height_minus1"] = inp[height] - 2 * overlap - 1
+            found["nnpfc_patch_width_minus1"] = inp[width] - 2 * overlap - 1
+            found["nnpfc_patch_height_minus1"] = inp[height] - 2 * overlap - 1
         if not purpose & nnpf.SPATIAL_EXTRAPOLATION:
-            elements["nnpfc_constant_patch_size_flag"] = 1
+            found["nnpfc_constant_patch_size_flag"] = 1
     else:
-        elements["nnpfc_constant_patch_size_flag"] = 0
-    return elements
+        found["nnpfc_constant_patch_size_flag"] = 0
+    return found
 
 
-def _complexity(model: Model, own: Elements, elements: Elements) -> dict[str, Any]:
+def _complexity(model: Model, own: Elements, known: Elements) -> dict[str, Any]:
     """The complexity elements, H.274 8.28.1.2: upper bounds, rounded up."""
     if "nnpfc_complexity_info_present_flag" in own:
         return {}
     floating = any(array.dtype.kind == "f" for array in model.parameters.values())
     bits = max((array.dtype.itemsize * 8 for array in model.parameters.values()), default=8)
     size = sum(array.size * array.dtype.itemsize for array in model.parameters.values())
-    macs = math.ceil(macs_per_luma_sample(model, elements))
+    macs = math.ceil(macs_per_luma_sample(model, known))
     return {
         "nnpfc_complexity_info_present_flag": 1,
         "nnpfc_parameter_type_idc": int(floating),
@@ -144,16 +157,16 @@ def _complexity(model: Model, own: Elements, elements: Elements) -> dict[str, An
     }
 
 
-def macs_per_luma_sample(model: Model, elements: Elements) -> float:
+def macs_per_luma_sample(model: Model, known: Elements) -> float:
     """Multiply-accumulate operations for each luma sample of a large input picture, so without what overlap costs.
 
     A tensor sample stands for four luma samples in order 3, for one elsewhere. A model of constant size is counted as
     it is, overlap included, over its input samples.
     """
-    last = bool(elements.get("nnpfc_component_last_flag", 0))
+    last = bool(known.get("nnpfc_component_last_flag", 0))
     height, width = (-3, -2) if last else (-2, -1)
     inp = model.tensor_input.shape
-    luma_samples = 4 if elements.get("nnpfc_inp_order_idc") == 3 else 1
+    luma_samples = 4 if known.get("nnpfc_inp_order_idc") == 3 else 1
     if inp[height] is not None or inp[width] is not None:
         h, w = inp[height] or _PROBE, inp[width] or _PROBE
         return model.cost(_shapes(model, last, h, w)).macs / (h * w * luma_samples)

@@ -17,43 +17,89 @@
         at: first
         elements: {clli_max_content_light_level: 1000}
 
+What `nnpf extract` writes has `nal_units` besides: SEI NAL units at their exact places in the stripped stream.
 SCHEMA is the JSON Schema of it. Files are named relative to the specification file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from nnpf import describe
-from nnpf import model as models
+from nnpf import describe, elements, extraction
 from nnpf.errors import NnpfError
 from vsei import messages, selection
 from vsei.edit import Placement
 from vsei.errors import VseiError
-from vsei.messages import NnpfActivation, form, nnpf
+from vsei.messages import NnpfActivation, NnpfCharacteristics, nnpf
 from vsei.nal import Codec
+from vsei.pictures import PictureFormat
+from vsei.restoring import Taken
+from vsei.rules import VTM, Decoder, Level, Rule, check_messages
 from vsei.sei import SeiMessage
 from vsei.selection import Selection
 
-MAX_SPEC_BYTES = 16 << 20
+if TYPE_CHECKING:
+    from nnpf.model import Model
 
+# A specification that `nnpf extract` writes has some 300 bytes for each message; in memory they are ten times as many.
+MAX_SPEC_BYTES = 64 << 20
+# Aliases can make a small file stand for endlessly much.
+MAX_SPEC_VALUES = 1 << 22
+MAX_SPEC_DEPTH = 32
+# One message is one NAL unit, and less than that may have.
+MAX_PAYLOAD_BYTES = 128 << 20
+# payloadType is coded in units of 255, as many as there are; nobody will define so many.
+MAX_PAYLOAD_TYPE = 1 << 16
+# What `base` may be. Everything but ONNX files is sent in the message, as a bitstream of ISO/IEC 15938-17.
+ONNX_SUFFIX = ".onnx"
+PAYLOAD_SUFFIXES = (".nnc", ".nnr", ".bin")
+
+_NONE_NEGATIVE = {"type": "integer", "minimum": 0}
+_HEX = {"type": "string", "pattern": "^([0-9a-fA-F]{2})*$"}
+_FILE_OR_HEX = {
+    "type": "object",
+    "additionalProperties": False,
+    "oneOf": [{"required": ["hex"]}, {"required": ["file"]}],
+    "properties": {"hex": _HEX, "file": {"type": "string"}},
+}
 _AT = {"type": ["string", "integer"], "description": f"which pictures: {selection.FORMS}"}
+_VALUE = {
+    "anyOf": [
+        {"type": ["integer", "string", "null"]},
+        {"$ref": "#/$defs/bytes"},
+        {"type": "array", "items": {"$ref": "#/$defs/value"}},
+    ]
+}
 _ELEMENTS = {
     "type": "object",
     "description": "syntax elements by the standard's name; lists where they have subscripts",
-    "additionalProperties": {"type": ["integer", "string", "array"]},
+    "additionalProperties": {"$ref": "#/$defs/value"},
+}
+_CONTENT = [{"required": ["elements"]}, {"required": ["payload"]}, {"required": ["hex"]}]
+_MESSAGE = {
+    "type": {"type": ["string", "integer"], "minimum": 0, "description": "payloadType, as number or by name"},
+    "elements": _ELEMENTS,
+    "payload": {"type": "string", "description": "file whose bytes are the payload"},
+    "hex": _HEX,
 }
 SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "nnpf inject specification",
     "type": "object",
     "additionalProperties": False,
+    "$defs": {"bytes": {**_FILE_OR_HEX, "description": "bytes"}, "value": _VALUE},
     "properties": {
+        "codec": {"enum": [codec.value for codec in Codec], "description": "what the stream must be"},
+        "on_existing": {
+            "enum": ["error", "replace", "keep"],
+            "default": "error",
+            "description": "NNPFC and NNPFA messages that the stream has already",
+        },
         "filters": {
             "type": "array",
             "items": {
@@ -64,7 +110,7 @@ SCHEMA: dict[str, Any] = {
                     "id": {"type": "integer", "minimum": 0, "maximum": 2**32 - 2, "description": "nnpfc_id"},
                     "base": {
                         "type": "string",
-                        "description": "model file: .onnx (sent by URI) or .nnc (in the payload)",
+                        "description": "model file: .onnx (sent by URI) or .nnc (in the message)",
                     },
                     "uri": {"type": "string", "description": "nnpfc_uri; default: the file name of the base"},
                     "tag_uri": {"type": "string", "description": "nnpfc_tag_uri; default: by the kind of the base"},
@@ -108,22 +154,89 @@ SCHEMA: dict[str, Any] = {
                 "type": "object",
                 "additionalProperties": False,
                 "required": ["type", "at"],
-                "oneOf": [{"required": ["elements"]}, {"required": ["payload"]}, {"required": ["hex"]}],
+                "oneOf": _CONTENT,
                 "properties": {
-                    "type": {"type": ["string", "integer"], "description": "payloadType, as number or by name"},
+                    **_MESSAGE,
                     "at": _AT,
-                    "elements": _ELEMENTS,
-                    "payload": {"type": "string", "description": "file whose bytes are the payload"},
-                    "hex": {"type": "string", "pattern": "^([0-9a-fA-F]{2})*$"},
+                    "suffix": {"type": "boolean", "default": False, "description": "behind the slices, as suffix SEI"},
                 },
             },
+        },
+        "nal_units": {
+            "type": "array",
+            "description": "SEI NAL units as `nnpf extract` found them",
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "oneOf": [{"required": ["before"]}, {"required": ["in"]}],
+                "anyOf": [{"required": ["messages"]}, {"required": ["raw"]}],
+                "properties": {
+                    "before": {
+                        **_NONE_NEGATIVE,
+                        "description": "a NAL unit of its own, in front of this one of the stripped stream (0-based)",
+                    },
+                    "in": {**_NONE_NEGATIVE, "description": "messages for this NAL unit of the stripped stream"},
+                    "nal_unit_type": {"enum": ["PREFIX_SEI", "SUFFIX_SEI", "SEI"], "default": "PREFIX_SEI"},
+                    "layer_id": {**_NONE_NEGATIVE, "maximum": 63, "default": 0},
+                    "temporal_id": {**_NONE_NEGATIVE, "maximum": 6, "default": 0},
+                    "ref_idc": {**_NONE_NEGATIVE, "maximum": 3, "default": 0},
+                    "start_code": {"enum": [3, 4], "default": 4, "description": "its bytes"},
+                    "trailing_zeros": {**_NONE_NEGATIVE, "default": 0, "description": "bytes after the NAL unit"},
+                    "gap": {**_NONE_NEGATIVE, "default": 0, "description": "bytes before its start code"},
+                    "zero_byte_stays": {
+                        "type": "boolean",
+                        "default": False,
+                        "description": "the NAL unit after it has taken over a byte of its start code",
+                    },
+                    "messages": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "additionalProperties": False,
+                            "required": ["type"],
+                            "oneOf": _CONTENT,
+                            "properties": {
+                                **_MESSAGE,
+                                "at": {**_NONE_NEGATIVE, "description": "its place among the messages of the NAL unit"},
+                                "replaces": {
+                                    "type": "boolean",
+                                    "default": False,
+                                    "description": "it stands for the message there, out of which others were taken",
+                                },
+                            },
+                        },
+                    },
+                    "tail": {**_HEX, "default": "80", "description": "bytes after the last message"},
+                    "raw": {
+                        "$ref": "#/$defs/bytes",
+                        "description": "the whole NAL unit, where messages are not enough",
+                    },
+                },
+            },
+        },
+        "stripped_stream": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["nal_units"],
+            "properties": {"nal_units": {**_NONE_NEGATIVE, "description": "how many the stripped stream has"}},
         },
     },
 }
 
 
+KeyPath = tuple[str | int, ...]
+
+
 class SpecError(NnpfError):
-    """Something in a specification file is wrong; the text names the line and the key."""
+    """Something in a specification is wrong; the text names the line and the key.
+
+    Attributes:
+        path: the specification file; None where there is none.
+    """
+
+    def __init__(self, problem: str, path: str | None) -> None:
+        super().__init__(problem)
+        self.path = path
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,24 +245,35 @@ class Spec:
 
     Attributes:
         data: conforms to SCHEMA.
-        name: of the file, for errors.
+        name: of the file, for errors; None where the data come from elsewhere.
         folder: what file names are relative to.
         lines: 1-based line of each key or list item, by its path.
+        labels: what parts of it are called, by their path, where the user gave them in another way.
     """
 
     data: Mapping[str, Any]
-    name: str
+    name: str | None
     folder: Path
-    lines: Mapping[tuple[str | int, ...], int]
+    lines: Mapping[KeyPath, int] = field(default_factory=dict)
+    labels: Mapping[KeyPath, str] = field(default_factory=dict)
+
+    def where(self, path: Sequence[str | int]) -> str:
+        """`line 3: filters[0].nnpfc: `, as errors begin."""
+        known = tuple(path)
+        while known and known not in self.labels:
+            known = known[:-1]
+        label = self.labels.get(known, "")
+        rest = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path[len(known) :])
+        key = label + (rest.lstrip(".") if label.endswith(" ") else rest)
+        at = tuple(path)
+        while at and at not in self.lines:
+            at = at[:-1]
+        line = f"line {self.lines[at]}: " if at in self.lines else ""
+        return f"{line}{key.lstrip('.').rstrip()}: " if key else line
 
     def error(self, path: Sequence[str | int], problem: str) -> SpecError:
         """The error that names the line and the key of `path`."""
-        known = tuple(path)
-        while known and known not in self.lines:
-            known = known[:-1]
-        key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
-        line = f"line {self.lines[known]}: " if known in self.lines else ""
-        return SpecError(f"{line}{key}: {problem}" if key else f"{line}{problem}", subject=self.name)
+        return SpecError(self.where(path) + problem, self.name)
 
 
 def load(text: str, name: str, folder: Path) -> Spec:
@@ -159,108 +283,229 @@ def load(text: str, name: str, folder: Path) -> Spec:
         SpecError: not YAML, or not what SCHEMA says; the text names the line and the key.
     """
     if len(text) > MAX_SPEC_BYTES:
-        raise SpecError(f"more than {MAX_SPEC_BYTES} bytes", subject=name)
+        raise SpecError(f"more than {MAX_SPEC_BYTES} bytes", name)
+    loader = yaml.CSafeLoader(text)
     try:
-        root = yaml.compose(text, yaml.CSafeLoader)
-        data = yaml.load(text, yaml.CSafeLoader)
+        root = loader.get_single_node()
+        if root is not None:
+            _check_nodes(root, name)
+        data = None if root is None else loader.construct_document(root)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        raise SpecError(f"line {mark.line + 1 if mark else '?'}: {error.problem}", subject=name) from None
+        raise SpecError(f"line {mark.line + 1 if mark else '?'}: {error.problem}", name) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SpecError(f"is not YAML: {' '.join(str(error).split())}", subject=name) from None
-    lines = dict(_lines(root, (), set())) if root is not None else {}
-    return check(Spec({} if data is None else data, name, folder, lines))
+        if isinstance(error, SpecError):
+            raise
+        raise SpecError(f"is not YAML: {' '.join(str(error).split())}", name) from None
+    finally:
+        loader.dispose()
+    return check(Spec({} if data is None else data, name, folder, _Lines(root)))
 
 
 def check(spec: Spec) -> Spec:
     """The same specification, known to conform to SCHEMA."""
     import jsonschema
 
-    validator = jsonschema.Draft202012Validator(SCHEMA)
-    error = jsonschema.exceptions.best_match(validator.iter_errors(spec.data))
+    # JSON has no integers, so that 1.0 is one to its schemas; it is none here.
+    types = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    )
+    strict: Any = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
+        jsonschema.Draft202012Validator, type_checker=types
+    )
+    error = jsonschema.exceptions.best_match(strict(SCHEMA).iter_errors(spec.data))
     if error is not None:
         raise spec.error(list(error.absolute_path), _explained(error))
     return spec
 
 
 def _explained(error: Any) -> str:
-    if error.validator == "oneOf":
-        wanted = [option["required"][0] for option in error.validator_value]
-        return f"exactly one of {', '.join(wanted)} is wanted"
+    if error.validator in ("oneOf", "anyOf") and all("required" in option for option in error.validator_value):
+        wanted = ", ".join(option["required"][0] for option in error.validator_value)
+        return f"{'exactly' if error.validator == 'oneOf' else 'at least'} one of {wanted} is wanted"
+    if error.validator == "anyOf":
+        return f"{error.instance!r} is no value of an element"
     return str(error.message)
 
 
-def _lines(node: Any, path: tuple[str | int, ...], above: set[int]) -> Iterator[tuple[tuple[str | int, ...], int]]:
-    yield path, node.start_mark.line + 1
-    if id(node) in above:
-        return  # an alias that holds itself
-    inside = above | {id(node)}
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            yield from _lines(value, (*path, key.value), inside)
-            yield (*path, key.value), key.start_mark.line + 1
-    elif isinstance(node, yaml.SequenceNode):
-        for i, value in enumerate(node.value):
-            yield from _lines(value, (*path, i), inside)
+def _check_nodes(root: yaml.Node, name: str) -> None:
+    """SpecError for what YAML allows and a specification must not have: keys twice or that are no text, aliases that
+    hold themselves or stand for endlessly much, endless nesting."""
+    sizes: dict[int, int] = {}  # of what has been looked at, aliases written out
+
+    def size_of(node: yaml.Node, depth: int) -> int:
+        known = sizes.get(id(node))
+        if known is not None:
+            if known < 0:
+                raise _at_line(node, "an alias that holds itself", name)
+            return known
+        if depth > MAX_SPEC_DEPTH:
+            raise _at_line(node, f"nested more than {MAX_SPEC_DEPTH} deep", name)
+        sizes[id(node)] = -1
+        size = 1
+        if isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
+                    raise _at_line(key, "a key that is no text", name)
+                if key.value in seen:
+                    raise _at_line(key, f"{key.value}: twice", name)
+                seen.add(key.value)
+                size += size_of(value, depth + 1)
+        elif isinstance(node, yaml.SequenceNode):
+            size += sum(size_of(item, depth + 1) for item in node.value)
+        if size > MAX_SPEC_VALUES:
+            raise _at_line(node, f"more than {MAX_SPEC_VALUES} values", name)
+        sizes[id(node)] = size
+        return size
+
+    size_of(root, 0)
 
 
-def placements(spec: Spec, codec: Codec = Codec.VVC) -> list[Placement]:
+def _at_line(node: yaml.Node, problem: str, name: str) -> SpecError:
+    return SpecError(f"line {node.start_mark.line + 1}: {problem}", name)
+
+
+class _Lines(Mapping[KeyPath, int]):
+    """Where each key and list item stands, looked up when an error asks."""
+
+    def __init__(self, root: yaml.Node | None) -> None:
+        self._root = root
+
+    def __getitem__(self, path: KeyPath) -> int:
+        node, line = self._root, 0
+        if node is None:
+            raise KeyError(path)
+        line = node.start_mark.line
+        for step in path:
+            found = None
+            if isinstance(node, yaml.MappingNode):
+                found = next(((k.start_mark.line, v) for k, v in node.value if k.value == step), None)
+            elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+                found = node.value[step].start_mark.line, node.value[step]
+            if found is None:
+                raise KeyError(path)
+            line, node = found
+        return int(line) + 1
+
+    def __iter__(self) -> Iterator[KeyPath]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+# --- messages for pictures -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What the messages are for.
+
+    Attributes:
+        codec: of the stream.
+        picture: format of its pictures, where known; relations between elements and pictures are checked against it.
+        decoder: that has to get along with them, beyond the standard.
+        checked: messages that break a rule of the standard (or of the decoder) are refused.
+        note: called with what a user should know, and the rule that says so.
+    """
+
+    codec: Codec = Codec.VVC
+    picture: PictureFormat | None = None
+    decoder: Decoder | None = None
+    checked: bool = True
+    note: Callable[[str, Rule | None], None] = lambda _, __: None
+
+
+def placements(spec: Spec, codec: Codec = Codec.VVC, target: Target | None = None) -> list[Placement]:
     """The messages of a specification, in the order in which they stand where they meet in one picture:
     bases, updates, activations, other messages.
 
     Raises:
         SpecError: a file, an element or a value that cannot be used; the text names the line and the key.
     """
+    target = target or Target(codec=codec)
     bases: list[Placement] = []
     updates: list[Placement] = []
+    once: set[int] = set()  # filters that only the first CLVS has
     for i, entry in enumerate(spec.data.get("filters", [])):
         path = ("filters", i)
         purpose = {}
-        if "base" in entry or "uri" in entry or "nnpfc" in entry:
-            bases.append(_base(spec, path, entry))
-            base = messages.decode(bases[-1].message)
-            assert base is not None
-            purpose = {"nnpfc_purpose": base.message.fields()["nnpfc_purpose"]}
+        if entry.keys() & {"base", "uri", "nnpfc"}:
+            message, placement = _base(spec, path, entry, target)
+            bases.append(placement)
+            purpose = {"nnpfc_purpose": message.nnpfc_purpose}
+            if placement.pictures.kind == "first":
+                once.add(entry["id"])
         for j, update in enumerate(entry.get("updates", [])):
-            updates.append(_update(spec, (*path, "updates", j), entry["id"], update, purpose))
-    activations = [_activation(spec, ("activations", i), e) for i, e in enumerate(spec.data.get("activations", []))]
-    others = [_other(spec, ("messages", i), e, codec) for i, e in enumerate(spec.data.get("messages", []))]
+            updates.append(_update(spec, (*path, "updates", j), entry["id"], update, purpose, target))
+    activations = [
+        _activation(spec, ("activations", i), entry, target, once)
+        for i, entry in enumerate(spec.data.get("activations", []))
+    ]
+    others = [_other(spec, ("messages", i), e, target) for i, e in enumerate(spec.data.get("messages", []))]
     return [*bases, *updates, *activations, *others]
 
 
-KeyPath = tuple[str | int, ...]
-
-
-def _base(spec: Spec, path: KeyPath, entry: Mapping[str, Any]) -> Placement:
+def _base(spec: Spec, path: KeyPath, entry: Mapping[str, Any], target: Target) -> tuple[NnpfCharacteristics, Placement]:
     identity: dict[str, Any] = {"nnpfc_id": entry["id"], "nnpfc_base_flag": 1}
     model = None
     file = entry.get("base")
-    if file is not None and not file.endswith((".onnx", ".nnc")):
-        raise spec.error((*path, "base"), f"{file!r} is neither .onnx nor .nnc")
-    if file is not None and file.endswith(".onnx"):
-        try:
-            model = models.load(spec.folder / file, file)
-        except NnpfError as error:
-            raise spec.error((*path, "base"), str(error)) from None
-    if file is not None and file.endswith(".nnc") and "uri" not in entry:
+    given = _given(spec, (*path, "nnpfc"), entry.get("nnpfc", {}))
+    if file is not None and not file.endswith((ONNX_SUFFIX, *PAYLOAD_SUFFIXES)):
+        raise spec.error((*path, "base"), f"{file!r} is neither {ONNX_SUFFIX} nor {', '.join(PAYLOAD_SUFFIXES)}")
+    if file is not None and "uri" not in entry and not file.endswith(ONNX_SUFFIX):
         identity |= {"nnpfc_mode_idc": nnpf.MODE_NNC, "nnpfc_payload": _bytes(spec, (*path, "base"), file)}
+    elif "nnpfc_payload" in given:
+        identity["nnpfc_mode_idc"] = nnpf.MODE_NNC
     else:
-        tag = describe.NNC_TAG if (file or entry.get("uri", "")).endswith(".nnc") else describe.ONNX_TAG
+        uri = _uri_for(target.decoder, spec.folder / file) if file is not None else ""
+        uri = entry.get("uri", uri)
+        tag = describe.NNC_TAG if (file or uri).endswith(PAYLOAD_SUFFIXES) else describe.ONNX_TAG
         identity |= {
             "nnpfc_mode_idc": nnpf.MODE_URI,
             "nnpfc_tag_uri": entry.get("tag_uri", tag),
-            "nnpfc_uri": entry.get("uri", Path(file).name if file else ""),
+            "nnpfc_uri": uri,
         }
-    given = entry.get("nnpfc", {})
+    if file is not None and given.get("nnpfc_property_present_flag") != 0:
+        model = _model(spec, (*path, "base"), file, target)
+    wanted = target.decoder.base if target.decoder is not None else {}
     try:
-        message = describe.characteristics(identity, model, given)
+        message = describe.characteristics(identity, model, given, {name: values[0] for name, values in wanted.items()})
     except (VseiError, NnpfError) as error:
         raise _located(spec, (*path, "nnpfc"), error) from None
-    return Placement(selection.parse(entry.get("repeat", "random_access")), _encoded(spec, path, message))
+    repeat = selection.parse(entry.get("repeat", "random_access"))
+    return message, Placement(repeat, _encoded(spec, (*path, "nnpfc"), message, target))
+
+
+def _uri_for(decoder: Decoder | None, file: Path) -> str:
+    """How the message names a model file: by its name; or as the decoder wants it, by its path on this machine."""
+    return decoder.uri_prefix + file.resolve().as_posix() if decoder is not None and decoder.uri_prefix else file.name
+
+
+def _model(spec: Spec, path: KeyPath, file: str, target: Target) -> Model | None:
+    """The model in a file, to derive properties from; None where a bitstream does not hold its graph."""
+    # Imported here: most specifications need no model, and these take a while.
+    from nnpf import model as models
+    from nnpf.sources import ModelSources, load_base
+
+    try:
+        if file.endswith(ONNX_SUFFIX):
+            return models.load(spec.folder / file, file)
+        data = _bytes(spec, path, file)
+        carrier = describe.characteristics(
+            {"nnpfc_id": 0, "nnpfc_base_flag": 1, "nnpfc_mode_idc": nnpf.MODE_NNC, "nnpfc_payload": data}, None, {}
+        )
+        return load_base(carrier, ModelSources()).model
+    except NnpfError as error:
+        if file.endswith(ONNX_SUFFIX):
+            raise spec.error(path, str(error)) from None
+        target.note(f"{file}: {error.problem}; properties of the filter that are not given take their default", None)
+        return None
 
 
 def _update(
-    spec: Spec, path: KeyPath, nnpfc_id: int, entry: Mapping[str, Any], purpose: Mapping[str, Any]
+    spec: Spec, path: KeyPath, nnpfc_id: int, entry: Mapping[str, Any], purpose: Mapping[str, Any], target: Target
 ) -> Placement:
     identity: dict[str, Any] = {"nnpfc_id": nnpfc_id, "nnpfc_base_flag": 0, **purpose}
     if "payload" in entry:
@@ -270,62 +515,122 @@ def _update(
         tag = entry.get("tag_uri", describe.NNC_TAG)
         identity |= {"nnpfc_mode_idc": nnpf.MODE_URI, "nnpfc_tag_uri": tag, "nnpfc_uri": entry["uri"]}
     try:
-        message = describe.characteristics(identity, None, entry.get("nnpfc", {}))
+        message = describe.characteristics(identity, None, _given(spec, (*path, "nnpfc"), entry.get("nnpfc", {})))
     except (VseiError, NnpfError) as error:
         raise _located(spec, (*path, "nnpfc"), error) from None
-    return Placement(_pictures(spec, path, entry), _encoded(spec, path, message))
+    return Placement(_pictures(spec, path, entry), _encoded(spec, (*path, "nnpfc"), message, target))
 
 
-def _activation(spec: Spec, path: KeyPath, entry: Mapping[str, Any]) -> Placement:
-    elements = {"nnpfa_target_id": entry["target"], **entry.get("nnpfa", {})}
-    if elements.keys() & {"nnpfa_prompt", "nnpfa_seed", "nnpfa_num_input_pic_shift"}:
-        # An element behind a flag says that the flag is set; and any of the three makes it the form of V4.
-        for flag, element in (
-            ("nnpfa_prompt_update_flag", "nnpfa_prompt"),
-            ("nnpfa_seed_update_flag", "nnpfa_seed"),
-            ("nnpfa_selected_input_flag", "nnpfa_num_input_pic_shift"),
-        ):
-            elements.setdefault(flag, int(element in elements))
+# An element behind a flag says that the flag is set; and any of the three makes it the form of V4.
+_V4_FLAGS = (
+    ("nnpfa_prompt_update_flag", "nnpfa_prompt"),
+    ("nnpfa_seed_update_flag", "nnpfa_seed"),
+    ("nnpfa_selected_input_flag", "nnpfa_num_input_pic_shift"),
+)
+
+
+def _activation(spec: Spec, path: KeyPath, entry: Mapping[str, Any], target: Target, once: Container[int]) -> Placement:
+    given = _given(spec, (*path, "nnpfa"), entry.get("nnpfa", {}))
+    values = {"nnpfa_target_id": entry["target"], **given}
+    if not values.get("nnpfa_cancel_flag"):
+        if values.keys() & {name for pair in _V4_FLAGS for name in pair}:
+            for flag, element in _V4_FLAGS:
+                values.setdefault(flag, int(element in values))
+        if target.decoder is not None:
+            values = {name: accepted[0] for name, accepted in target.decoder.activation.items()} | values
     defaults = {"nnpfa_persistence_flag": 1, "nnpfa_target_base_flag": 1, "nnpfa_output_flag": 1}
     try:
-        message = form.complete(NnpfActivation, nnpf.nnpfa, elements, defaults)
+        message = elements.complete(NnpfActivation, nnpf.nnpfa, values, defaults)
     except VseiError as error:
         raise _located(spec, (*path, "nnpfa"), error) from None
-    return Placement(_pictures(spec, path, {"at": "segments", **entry}), _encoded(spec, path, message))
+    pictures = _pictures(spec, path, {"at": "segments", **entry})
+    return Placement(
+        pictures,
+        _encoded(spec, (*path, "nnpfa"), message, target),
+        # VTM takes a prefix NNPFA for an NNPFC, and stops by chance; a suffix one it reads right.
+        suffix=target.decoder is VTM,
+        # Where the base is sent only once, it is there for the first CLVS only.
+        clvs=0 if "at" not in entry and entry["target"] in once else None,
+    )
 
 
-def _other(spec: Spec, path: KeyPath, entry: Mapping[str, Any], codec: Codec) -> Placement:
+def _other(spec: Spec, path: KeyPath, entry: Mapping[str, Any], target: Target) -> Placement:
+    return Placement(
+        _pictures(spec, path, entry), _message(spec, path, entry, target), suffix=entry.get("suffix", False)
+    )
+
+
+def _message(spec: Spec, path: KeyPath, entry: Mapping[str, Any], target: Target) -> SeiMessage:
+    """A message given by elements or bytes."""
+    codec = target.codec
     payload_type = entry["type"]
     if isinstance(payload_type, str):
-        by_name = {messages.payload_name(t, codec): t for t in range(1024)}
-        if payload_type not in by_name:
+        found = elements.payload_type(payload_type, codec)
+        if found is None:
             raise spec.error((*path, "type"), f"{payload_type!r} is no SEI payload type of {codec.standard}")
-        payload_type = by_name[payload_type]
-    if "elements" in entry:
-        kind = messages.kind(payload_type, codec)
-        if kind is None:
-            raise spec.error((*path, "elements"), "this payload type is only known as bytes: give payload or hex")
-        try:
-            message = messages.encode(form.complete(kind.message, kind.description, entry["elements"], {}), codec)
-        except VseiError as error:
-            raise _located(spec, (*path, "elements"), error) from None
-    else:
+        payload_type = found
+    if payload_type > MAX_PAYLOAD_TYPE:
+        raise spec.error((*path, "type"), f"{payload_type}, must be at most {MAX_PAYLOAD_TYPE}")
+    if "elements" not in entry:
         data = bytes.fromhex(entry["hex"]) if "hex" in entry else _bytes(spec, (*path, "payload"), entry["payload"])
-        message = SeiMessage(payload_type, data)
-    return Placement(_pictures(spec, path, entry), message)
-
-
-def _encoded(spec: Spec, path: KeyPath, message: messages.Message) -> SeiMessage:
-    """The message as bytes, with every element in the standard's range."""
+        return SeiMessage(payload_type, data)
+    kind = messages.kind(payload_type, codec)
+    if kind is None:
+        raise spec.error((*path, "elements"), "this payload type is only known as bytes: give payload or hex")
+    given = _given(spec, (*path, "elements"), entry["elements"])
     try:
-        coded = messages.encode(message)
-        decoded = messages.decode(coded)
+        return messages.encode(elements.complete(kind.message, kind.description, given, {}), codec)
+    except VseiError as error:
+        raise _located(spec, (*path, "elements"), error) from None
+
+
+def _encoded(spec: Spec, path: KeyPath, message: messages.Message, target: Target) -> SeiMessage:
+    """The message as bytes, with every element in the standard's range and in the right relation to the others."""
+    try:
+        coded = messages.encode(message, target.codec)
     except VseiError as error:
         raise _located(spec, path, error) from None
-    assert decoded is not None
-    for item in decoded.out_of_range:
-        raise spec.error(path, f"{item.element}: {item.value}, must be {item.allowed}")
+    if target.checked:
+        for finding in check_messages([coded], target.codec, picture=target.picture, decoder=target.decoder):
+            if finding.rule.level is Level.VIOLATION:
+                key = (*path, finding.element.partition("[")[0]) if finding.element else path
+                raise spec.error(key, f"{finding.message} ({finding.rule.name}, {finding.rule.clause})")
+            target.note(f"{spec.where(path)}{finding.element or finding.name}: {finding.message}", finding.rule)
     return coded
+
+
+# --- what extract took out -------------------------------------------------------------------------------------------
+
+
+def taken(spec: Spec, codec: Codec) -> list[Taken]:
+    """The `nal_units` of a specification, for `vsei.restoring.restore`.
+
+    Raises:
+        SpecError: a file, an element or a value that cannot be used; the text names the line and the key.
+    """
+    target = Target(codec=codec, checked=False)
+    out = []
+    for i, entry in enumerate(spec.data.get("nal_units", [])):
+        path = ("nal_units", i)
+        if "in" in entry and not all("at" in m for m in entry.get("messages", [])):
+            raise spec.error((*path, "messages"), "each message that goes into a NAL unit needs its place (at)")
+        out.append(
+            extraction.taken_of(
+                entry,
+                codec,
+                lambda n, m, path=path: _message(spec, (*path, "messages", n), m, target),  # type: ignore[misc]
+                lambda file, path=path: _bytes(spec, (*path, "raw"), file),  # type: ignore[misc]
+            )
+        )
+    return out
+
+
+def _given(spec: Spec, path: KeyPath, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Elements as given, bytes in place of files."""
+    return {
+        name: elements.with_bytes(value, lambda file, name=name: _bytes(spec, (*path, name), file))  # type: ignore[misc]
+        for name, value in given.items()
+    }
 
 
 def _pictures(spec: Spec, path: KeyPath, entry: Mapping[str, Any]) -> Selection:
@@ -337,9 +642,13 @@ def _pictures(spec: Spec, path: KeyPath, entry: Mapping[str, Any]) -> Selection:
 
 def _bytes(spec: Spec, path: KeyPath, file: str) -> bytes:
     try:
-        return (spec.folder / file).read_bytes()
-    except OSError as error:
-        raise spec.error(path, f"{file}: {error.strerror}") from None
+        with (spec.folder / file).open("rb") as source:
+            data = source.read(MAX_PAYLOAD_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise spec.error(path, f"{file}: {getattr(error, 'strerror', None) or error}") from None
+    if len(data) > MAX_PAYLOAD_BYTES:
+        raise spec.error(path, f"{file}: more than {MAX_PAYLOAD_BYTES} bytes")
+    return data
 
 
 def _located(spec: Spec, path: KeyPath, error: VseiError | NnpfError) -> SpecError:

@@ -32,12 +32,14 @@ class Placement:
     """One message and the pictures that get it.
 
     Attributes:
-        suffix: it goes behind the slices, in a suffix SEI NAL unit (H.264 has none; there it goes in front).
+        suffix: it goes behind the slices, in a suffix SEI NAL unit (H.264 has none: there the type is the same).
+        clvs: only in this CLVS (0-based).
     """
 
     pictures: Selection
     message: SeiMessage
     suffix: bool = False
+    clvs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Inserted:
 
 
 Tell = Callable[[Inserted], None]
+See = Callable[[PictureStart], None]
 
 
 def inject(
@@ -58,6 +61,7 @@ def inject(
     decided: Sequence[frozenset[int]] | None = None,
     on_existing: OnExisting = "error",
     tell: Tell | None = None,
+    see: See | None = None,
 ) -> Iterator[NalUnit]:
     """The stream with SEI messages put in, one NAL unit for each, in the order of `placements`.
 
@@ -71,6 +75,7 @@ def inject(
             headers (POC, output order).
         on_existing: what becomes of the NNPFC and NNPFA messages that the stream has already.
         tell: called for each message put in.
+        see: called for each picture.
 
     Raises:
         VseiError: there are such messages, and `on_existing` is "error".
@@ -83,6 +88,8 @@ def inject(
                 if unit.header is not None and is_sei(codec, unit.header.nal_unit_type):
                     refuse_existing(unit.header, unit.nal.data, unit.nal.offset)
         start = group.start
+        if start is not None and see is not None:
+            see(start)
         wanted = wanted_at(start, placements, decided) if start is not None else []
         if start is None or not wanted:
             yield from (unit.nal for unit in group.units)
@@ -181,8 +188,10 @@ def wanted_at(
 ) -> list[Placement]:
     """The placements that a picture is among."""
     if decided is None:
-        return [p for p in placements if p.pictures.picks(start)]
-    return [p for p, indices in zip(placements, decided, strict=True) if start.decode_index in indices]
+        found = [p for p in placements if p.pictures.picks(start)]
+    else:
+        found = [p for p, indices in zip(placements, decided, strict=True) if start.decode_index in indices]
+    return [p for p in found if p.clvs is None or p.clvs == start.clvs]
 
 
 def refuse_existing(header: NalHeader, data: bytes | memoryview, offset: int) -> None:

@@ -42,6 +42,10 @@ class TakenUnit:
     zero_byte_stays: bool = False
     raw: bytes | None = None
 
+    @property
+    def payload_types(self) -> tuple[int, ...]:
+        return tuple(message.payload_type for message in self.messages)
+
     def nal_unit(self) -> bytes:
         return sei.build(self.header, self.messages, self.tail) if self.raw is None else self.raw
 
@@ -72,6 +76,10 @@ class TakenPart:
     index: int
     messages: tuple[TakenMessage, ...]
     raw: bytes | None = None
+
+    @property
+    def payload_types(self) -> tuple[int, ...]:
+        return tuple(taken.message.payload_type for taken in self.messages)
 
 
 Taken: TypeAlias = TakenUnit | TakenPart

@@ -4,33 +4,56 @@ What goes where is in a specification file (YAML), or for the common case in opt
 chosen pictures, active everywhere. PICTURES are written as random_access, clvs_start, first, all, poc:8,16-24,
 output:0-9 (0-based, output order; plain numbers mean this), decode:5 (0-based, decoding order), clvs:1, or segments:
 random access pictures, and of the pictures that lead each the one that is output first.
+
+What is written is checked against the standard first. Existing NNPF messages are an error, unless --on-existing says
+otherwise.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
-from nnpf_tools.files import PIPE, UsageError, add_common, check_output, open_output, progress, seekable_input
-from nnpf_tools.streams import nal_units, write_units
-from vsei import edit
+from nnpf_tools.files import PIPE, Progress, UsageError, add_common, check_output, open_output, progress
+from nnpf_tools.streams import Source, open_source, write_units
+from vsei import edit, selection
+from vsei.annexb import NalUnit, split
+from vsei.edit import Inserted, OnExisting, Placement
 from vsei.errors import VseiError
+from vsei.frame_rate import frame_rate
+from vsei.grouping import PictureStart, groups
 from vsei.messages import payload_name
+from vsei.nal import Codec
+from vsei.pictures import PictureFormat, picture_units
+from vsei.restoring import Taken, restore
+from vsei.sei import SeiMessage
+from vsei.splicing import splice
 
 if TYPE_CHECKING:
-    from nnpf.spec import Spec
+    from nnpf.spec import Spec, Target
+    from vsei.rules import Decoder, Rule
 
 EPILOG = """examples:
   nnpf inject in.266 --base filter.onnx -o out.266
   nnpf inject in.266 --base filter.nnc --update fitted.nnc@poc:0 --activate update -o out.266
   nnpf inject in.266 spec.yaml -o out.266 --on-existing replace
+  nnpf inject in.266 spec.yaml --dry-run --fps 50          what would go where, and what it costs
+  nnpf inject in.266 --base filter.onnx --for vtm -o out.266
   cat in.266 | nnpf inject - spec.yaml -o - | nnpf dump -
   nnpf inject --print-schema > inject.schema.json
 """
+
+# So many pictures are checked with their messages before anything is written (with --for: all). Rules that need what
+# came before are broken early, if at all, and reading headers takes much longer than copying.
+CHECKED_PICTURES = 256
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,12 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     common.add_argument("--uri", help="nnpfc_uri of the base; default: its path seen from the output's folder")
     common.add_argument("--update", metavar="MODEL@PICTURES", action="append", default=[], help="an update (.nnc)")
-    common.add_argument("--id", type=int, default=1, help="nnpfc_id (default 1)")
+    common.add_argument("--id", type=int, help="nnpfc_id (default 1)")
     common.add_argument(
         "--repeat",
         choices=("random_access", "clvs_start", "first"),
-        default="random_access",
-        help="where the base stands",
+        help="where the base stands (default: random_access)",
     )
     common.add_argument(
         "--activate",
@@ -58,7 +80,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_argument(
         "--activate-at",
         metavar="PICTURES",
-        default="segments",
         help="where the activation stands (default: segments, so that it holds for every picture)",
     )
     common.add_argument(
@@ -67,85 +88,141 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--on-existing",
         choices=("error", "replace", "keep"),
-        default="error",
-        help="NNPFC and NNPFA messages that the stream has already (default: error)",
+        help="NNPFC and NNPFA messages that the stream has already (default: error, or as the specification says)",
     )
+    parser.add_argument(
+        "--for",
+        dest="decoder",
+        choices=("vtm", "nokia-vvdec"),
+        help="write what this decoder needs: `nnpf validate --list-rules` says what that is",
+    )
+    parser.add_argument("--no-check", action="store_true", help="write messages that break the standard, too")
     parser.add_argument("-n", "--dry-run", action="store_true", help="print what would be done, write nothing")
+    parser.add_argument(
+        "--fps", type=_frame_rate, metavar="RATE", help="pictures per second, as 50 or 30000/1001, for bit rates"
+    )
     parser.add_argument("--print-schema", action="store_true", help="print the JSON Schema of the specification file")
     add_common(parser, output=True, json=True)
 
 
-def run(args: argparse.Namespace) -> int:
-    from nnpf import spec
+def _frame_rate(text: str) -> Fraction:
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of pictures per second")
+    return rate
 
+
+def run(args: argparse.Namespace) -> int:
     if args.print_schema:
-        print(json.dumps(spec.SCHEMA, indent=2))
+        from nnpf.spec import SCHEMA
+
+        print(json.dumps(SCHEMA, indent=2))
         return 0
     _check_usage(args)
     if args.output is not None:
         check_output(args.output, force=args.force, inputs=(args.stream, args.spec or PIPE))
-    given = (
-        spec.load(Path(args.spec).read_text("utf-8"), args.spec, Path(args.spec).parent) if args.spec else _own(args)
-    )
-
-    with seekable_input(args.stream) as file, progress(args, _size(file), "B", scale=True) as bar:
-        codec, units = nal_units(args, file, bar)
-        placements = spec.placements(given, codec)
-        decided = _decided(args, file, placements) if any(p.pictures.needs_headers for p in placements) else None
-        if decided is not None:
-            file.seek(0)
-            codec, units = nal_units(args, file, bar)
-        report = _Report()
-        edited = edit.inject(units, codec, placements, decided, args.on_existing, report.inserted.append)
-        if args.dry_run:
-            report.bytes_out = sum(len(u.prefix) + len(u.data) + u.zeros for u in edited)
-        else:
-            with open_output(args.output, force=args.force, inputs=(args.stream,)) as out:
-                report.bytes_out = write_units(out, edited)
-        file.seek(0, 2)
-        report.bytes_in = file.tell()
-    report.show(args)
+    given = _specification(args)
+    with open_source(args) as source, tempfile.SpooledTemporaryFile(1 << 20, "w+", encoding="utf-8") as lines:
+        report = _Report(args, cast(IO[str], lines))
+        plan = _plan(args, given, source, report)
+        with progress(args, source.size, "B", scale=True) as bar:
+            if args.dry_run:
+                _edit(source, plan, cast(BinaryIO, _Nowhere()), report, bar)
+            else:
+                with open_output(args.output, force=args.force, inputs=(args.stream,)) as out:
+                    _edit(source, plan, out, report, bar)
+        report.restored = len(plan.taken)
+        report.messages += sum(len(taken.payload_types) for taken in plan.taken)
+        for placement in plan.placements:
+            if placement.message not in report.placed:
+                raise VseiError(f"the stream has no picture {placement.pictures}")
+        report.show()
     return 0
 
 
 def _check_usage(args: argparse.Namespace) -> None:
     if args.stream is None:
         raise UsageError("give a stream: nnpf inject STREAM SPEC.yaml -o OUT")
-    if (args.spec is None) == (args.base is None and not args.update):
+    options = [f"--{name.replace('_', '-')}" for name in _OPTIONS if getattr(args, name) not in (None, [])]
+    if args.spec is None and args.base is None and not args.update:
         raise UsageError("give either a specification file or --base (and --update)")
+    if args.spec is not None and options:
+        raise UsageError(f"{', '.join(options)}: not together with a specification file, which says this")
     if args.output is None and not args.dry_run:
         raise UsageError("give an output: -o OUT, or -o - for standard output")
 
 
-def _size(file: BinaryIO) -> int:
-    size = file.seek(0, 2)
-    file.seek(0)
-    return size
+# --- the specification -----------------------------------------------------------------------------------------------
+
+_OPTIONS = ("base", "uri", "update", "id", "repeat", "activate", "activate_at", "set")
+
+
+def _specification(args: argparse.Namespace) -> Spec:
+    from nnpf import spec
+
+    if args.spec is None:
+        return _own(args)
+    path = Path(args.spec)
+    with path.open("rb") as file:
+        data = file.read(spec.MAX_SPEC_BYTES + 1)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise spec.SpecError(f"is no UTF-8 text at byte {error.start}", args.spec) from None
+    return spec.load(text, args.spec, path.parent)
 
 
 def _own(args: argparse.Namespace) -> Spec:
     """The specification that the options stand for."""
     from nnpf import spec
+    from vsei.rules import DECODERS
 
     nnpfc, nnpfa = _elements(args.set)
-    entry: dict[str, object] = {"id": args.id, "repeat": args.repeat, "updates": []}
+    nnpfc_id = 1 if args.id is None else args.id
+    entry: dict[str, object] = {"id": nnpfc_id, "repeat": args.repeat or "random_access", "updates": []}
+    labels: dict[spec.KeyPath, str] = {("filters", 0): "--base", ("filters", 0, "base"): "--base"}
+    labels[("filters", 0, "id")] = labels[("activations", 0, "target")] = "--id"
+    labels[("filters", 0, "nnpfc")] = labels[("activations", 0, "nnpfa")] = "--set "
+    labels[("activations", 0)] = "--activate"
     if args.base:
         entry |= {"base": args.base, "nnpfc": nnpfc}
-        if args.uri or args.base.endswith(".onnx"):
-            entry["uri"] = args.uri or _uri_from(args.base, args.output)
+        if args.uri:
+            entry["uri"] = args.uri
+        elif args.base.endswith(spec.ONNX_SUFFIX) and not (args.decoder and DECODERS[args.decoder].uri_prefix):
+            entry["uri"] = _uri_from(args.base, args.output)
     updates = []
-    for update in args.update:
+    for i, update in enumerate(args.update):
         payload, at, pictures = update.rpartition("@")
         if not at:
             raise UsageError(f"--update {update}: give MODEL@PICTURES, as in fitted.nnc@poc:8")
+        _check_pictures("--update", pictures)
         updates.append({"payload": payload, "at": pictures})
+        labels[("filters", 0, "updates", i)] = labels[("filters", 0, "updates", i, "payload")] = f"--update {update}"
     entry["updates"] = updates
     activate = args.activate or ("update" if updates else "base")
+    if activate == "update" and not updates:
+        raise UsageError("--activate update: there is no --update")
     data: dict[str, object] = {"filters": [entry]}
     if activate != "none":
         target = {"nnpfa_target_base_flag": int(activate == "base"), **nnpfa}
-        data["activations"] = [{"target": args.id, "at": args.activate_at, "nnpfa": target}]
-    return spec.check(spec.Spec(data, "options", Path(), {}))
+        activation: dict[str, object] = {"target": nnpfc_id, "nnpfa": target}
+        if args.activate_at is not None:
+            _check_pictures("--activate-at", args.activate_at)
+            activation["at"] = args.activate_at
+        data["activations"] = [activation]
+    elif nnpfa or args.activate_at:
+        raise UsageError("--activate none: there is no activation to set or to place")
+    return spec.check(spec.Spec(data, None, Path(), labels=labels))
+
+
+def _check_pictures(option: str, pictures: str) -> None:
+    try:
+        selection.parse(pictures)
+    except VseiError as error:
+        raise UsageError(f"{option}: {error}") from None
 
 
 def _elements(settings: Sequence[str]) -> tuple[dict[str, object], dict[str, object]]:
@@ -158,15 +235,18 @@ def _elements(settings: Sequence[str]) -> tuple[dict[str, object], dict[str, obj
             raise UsageError(
                 f"--set {setting}: give ELEMENT=VALUE with the standard's name, as in nnpfc_padding_type=1"
             )
-        plain: object = [int(v) for v in value.split(",")] if _numbers(value) and "," in value else value
-        (nnpfc if name.startswith("nnpfc_") else nnpfa)[name] = (
-            int(value) if _numbers(value) and "," not in value else plain
-        )
+        (nnpfc if name.startswith("nnpfc_") else nnpfa)[name] = _value(value)
     return nnpfc, nnpfa
 
 
-def _numbers(text: str) -> bool:
-    return all(part.strip().lstrip("-").isdigit() for part in text.split(","))
+_NUMBER = re.compile(r"-?[0-9]{1,20}")
+
+
+def _value(text: str) -> object:
+    if _NUMBER.fullmatch(text):
+        return int(text)
+    parts = [part.strip() for part in text.split(",")]
+    return [int(part) for part in parts] if all(map(_NUMBER.fullmatch, parts)) else text
 
 
 def _uri_from(model: str, output: str | None) -> str:
@@ -179,47 +259,251 @@ def _uri_from(model: str, output: str | None) -> str:
         return Path(model).name
 
 
-def _decided(args: argparse.Namespace, file: BinaryIO, placements: Sequence[edit.Placement]) -> list[frozenset[int]]:
-    """For each placement the decode indices of its pictures, from a first pass over the picture headers."""
-    codec, units = nal_units(args, file)
-    decided = edit.decide(units, codec, placements)
-    for placement, indices in zip(placements, decided, strict=True):
+# --- the plan --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is to be done. `decided`: the pictures of each placement, where NAL unit types do not tell them."""
+
+    codec: Codec
+    placements: Sequence[Placement]
+    decided: Sequence[frozenset[int]] | None
+    taken: Sequence[Taken]
+    stripped: int | None  # NAL units that the stream should have before `taken` is put back
+    on_existing: OnExisting
+
+
+def _plan(args: argparse.Namespace, given: Spec, source: Source, report: _Report) -> _Plan:
+    from nnpf import spec
+
+    codec = source.codec
+    decoder = _decoder(args.decoder, codec)
+    wanted = given.data.get("codec", codec.value)
+    if wanted != codec.value:
+        raise given.error(["codec"], f"{wanted}, the stream is {codec.value}")
+    report.wary_of = decoder.version if decoder is not None else None
+    report.rate = args.fps or frame_rate(split([source.head]), codec)
+    target = spec.Target(
+        codec=codec, picture=_picture_format(source), decoder=decoder, checked=not args.no_check, note=report.note
+    )
+    on_existing = args.on_existing or given.data.get("on_existing", "error")
+    placements = spec.placements(given, codec, target)
+    taken = spec.taken(given, codec)
+    stripped = given.data.get("stripped_stream", {}).get("nal_units")
+    decided = None
+    if decoder is not None or any(p.pictures.needs_headers for p in placements):
+        source.keep()
+        decided = edit.pictures_of_stream(source.nal_units, codec, [p.pictures for p in placements])
+    if decoder is not None and decided is not None:
+        from vsei.arranging import arrange
+
+        starts = [group.start for group in groups(source.nal_units(), codec) if group.start is not None]
+        decided = arrange(placements, decided, starts, decoder)
+        # The arrangement has dealt with it: what it adds may lie beyond.
+        placements = [replace(p, clvs=None) for p in placements]
+    for placement, indices in zip(placements, decided or [], strict=bool(decided)):
         if not indices:
             raise VseiError(f"the stream has no picture {placement.pictures}")
-    return decided
+    plan = _Plan(codec, placements, decided, taken, stripped, on_existing)
+    if not args.no_check and placements:
+        _check(source, plan, target)
+    return plan
+
+
+def _decoder(name: str | None, codec: Codec) -> Decoder | None:
+    if name is None:
+        return None
+    from vsei.rules import DECODERS
+
+    if codec is not Codec.VVC:
+        raise UsageError(f"{DECODERS[name].version} decodes {Codec.VVC.standard}, the stream is {codec.standard}")
+    return DECODERS[name]
+
+
+def _picture_format(source: Source) -> PictureFormat | None:
+    """The format of the first picture, where its headers can be read."""
+    units = picture_units(split([source.head]), source.codec)
+    return next((unit.picture.format for unit in units if unit.picture is not None), None)
+
+
+def _check(source: Source, plan: _Plan, target: Target) -> None:
+    """VseiError where messages that go in break a rule in the stream.
+
+    A stream that can be read again is checked as it will be written; of a pipe only its head, before it is written.
+    """
+    from vsei.listing import nal_units_of
+    from vsei.rules import Level, check
+
+    def units() -> Iterator[NalUnit]:
+        pictures = 0
+        whole = source.nal_units() if source.size is not None else split([source.head])
+        for group in groups(whole, plan.codec):
+            pictures += group.start is not None
+            if target.decoder is None and pictures > CHECKED_PICTURES:
+                return
+            yield from (unit.nal for unit in group.units)
+
+    put_in: set[tuple[int, str]] = set()
+
+    def tell(inserted: Inserted) -> None:
+        put_in.add((inserted.start.decode_index, payload_name(inserted.message.payload_type, plan.codec)))
+
+    edited = _edited(units(), replace(plan, taken=()), tell)
+    for finding in check(nal_units_of(edited, plan.codec), plan.codec, decoder=target.decoder):
+        if finding.picture is None or (finding.picture.decode_index, finding.name) not in put_in:
+            continue
+        element = f"{finding.element}: " if finding.element else ""
+        text = f"{finding.name} at picture {finding.picture.decode_index}: {element}{finding.message}"
+        if finding.rule.level is Level.VIOLATION:
+            raise VseiError(f"{text} ({finding.rule.name}, {finding.rule.clause}; --no-check writes it all the same)")
+        target.note(text, finding.rule)
+
+
+# --- the edit --------------------------------------------------------------------------------------------------------
+
+
+class _Nowhere:
+    """Where a dry run writes."""
+
+    def write(self, data: bytes) -> int:
+        return len(data)
+
+
+def _edit(source: Source, plan: _Plan, out: BinaryIO, report: _Report, bar: Progress) -> None:
+    if plan.taken or plan.on_existing == "replace" or any(p.suffix for p in plan.placements):
+        report.bytes_out = write_units(out, _edited(source.nal_units(bar), plan, report.tell, report.see))
+        report.bytes_in = bar.count
+        return
+    result = splice(
+        source.rest(),
+        out,
+        plan.codec,
+        plan.placements,
+        plan.decided,
+        keep_existing=plan.on_existing == "keep",
+        tell=report.tell,
+        advance=bar.advance,
+        head=source.head,
+    )
+    report.bytes_in, report.bytes_out, report.pictures = result.bytes_in, result.bytes_out, result.pictures
+
+
+def _edited(
+    units: Iterable[NalUnit],
+    plan: _Plan,
+    tell: edit.Tell | None = None,
+    see: edit.See | None = None,
+) -> Iterator[NalUnit]:
+    """The NAL units of the stream with the messages in."""
+    codec = plan.codec
+    if plan.taken:
+        # What stands there already is dealt with first: places are counted without it.
+        units = restore(
+            _counted(edit.inject(units, codec, [], None, plan.on_existing), plan.stripped), codec, plan.taken
+        )
+        return edit.inject(units, codec, plan.placements, plan.decided, "keep", tell, see)
+    return edit.inject(units, codec, plan.placements, plan.decided, plan.on_existing, tell, see)
+
+
+def _counted(units: Iterable[NalUnit], expected: int | None) -> Iterator[NalUnit]:
+    """VseiError where the stream is not the one that the places are counted in."""
+    count = 0
+    for unit in units:
+        count += 1
+        yield unit
+    if expected is not None and count != expected:
+        raise VseiError(
+            f"{count} NAL units; the stream that the messages were taken out of has {expected} without them"
+        )
+
+
+# --- the report ------------------------------------------------------------------------------------------------------
 
 
 class _Report:
-    """What was put in where."""
+    """What was put in where, and what it costs. Lines wait in a file until all is done: there may be very many."""
 
-    def __init__(self) -> None:
-        self.inserted: list[edit.Inserted] = []
+    def __init__(self, args: argparse.Namespace, lines: IO[str]) -> None:
+        self._args, self._spool = args, lines
+        self._noted: set[str] = set()
+        self.wary_of: str | None = None
+        self.placed: set[SeiMessage] = set()
+        self.rate: Fraction | None = None
+        self.messages = self.restored = self.pictures = 0
         self.bytes_in = self.bytes_out = 0
 
-    def show(self, args: argparse.Namespace) -> None:
-        messages = [
-            {
-                "decode_index": i.start.decode_index,
-                "clvs": i.start.clvs,
-                "payload_type": i.message.payload_type,
-                "name": payload_name(i.message.payload_type),
-                "size": len(i.message.payload),
-            }
-            for i in self.inserted
-        ]
-        added = self.bytes_out - self.bytes_in
-        share = f" (+{100 * added / self.bytes_in:.2f} %)" if self.bytes_in else ""
-        # Where the stream itself goes to standard output, the report can't.
-        where = sys.stderr if args.output == PIPE and not args.dry_run else sys.stdout
+    def note(self, text: str, rule: Rule | None = None) -> None:
+        """What a user should know. Of what rules warn of, each once: what a decoder needs that was asked for, and with
+        -v the rest."""
+        asked_for = rule is None or self._args.verbose or rule.clause == self.wary_of
+        if asked_for and not self._args.quiet and (rule.name if rule else text) not in self._noted:
+            self._noted.add(rule.name if rule else text)
+            print(f"nnpf: {text}" + (f" ({rule.name})" if rule else ""), file=sys.stderr)
+
+    def see(self, start: PictureStart) -> None:
+        self.pictures += 1
+
+    def tell(self, inserted: Inserted) -> None:
+        args, start, message = self._args, inserted.start, inserted.message
+        self.messages += 1
+        self.placed.add(message)
+        name, size = payload_name(message.payload_type), len(message.payload)
         if args.json:
-            print(
-                json.dumps({"bytes_in": self.bytes_in, "bytes_out": self.bytes_out, "messages": messages}), file=where
-            )
+            entry = {
+                "decode_index": start.decode_index,
+                "clvs": start.clvs,
+                "layer_id": start.layer_id,
+                "payload_type": message.payload_type,
+                "name": name,
+                "size": size,
+            }
+            self._spool.write(("" if self.messages == 1 else ", ") + json.dumps(entry))
+        elif args.dry_run or args.verbose:
+            self._spool.write(f"picture {start.decode_index} (CLVS {start.clvs}): {name}, {size} bytes\n")
+
+    def show(self) -> None:
+        args = self._args
+        # Where the stream itself goes to standard output, the report can't.
+        out = sys.stderr if args.output == PIPE and not args.dry_run else sys.stdout
+        self._spool.seek(0)
+        if args.json:
+            rates = [self._bit_rate(size) for size in (self.bytes_in, self.bytes_out)]
+            head = {
+                "bytes_in": self.bytes_in,
+                "bytes_out": self.bytes_out,
+                "bytes_added": self.bytes_out - self.bytes_in,
+                "nal_units_restored": self.restored,
+                "pictures": self.pictures,
+                "frame_rate": None if self.rate is None else str(self.rate),
+                "bit_rate_in": rates[0],
+                "bit_rate_out": rates[1],
+            }
+            out.write(json.dumps(head)[:-1] + ', "messages": [')
+            _copy(self._spool, out)
+            out.write("]}\n")
             return
-        if args.dry_run or args.verbose:
-            for m in messages:
-                print(f"picture {m['decode_index']} (CLVS {m['clvs']}): {m['name']}, {m['size']} bytes", file=where)
+        _copy(self._spool, out)
         if args.dry_run or not args.quiet:
-            verb = "would add" if args.dry_run else "added"
-            text = f"{verb} {len(messages)} messages, {added} bytes{share}"
-            print(text, file=where if args.dry_run else sys.stderr)
+            print(self._summary(), file=out if args.dry_run else sys.stderr)
+
+    def _bit_rate(self, size: int) -> float | None:
+        """Bits per second"""
+        return float(8 * size * self.rate / self.pictures) if self.rate is not None and self.pictures else None
+
+    def _summary(self) -> str:
+        added = self.bytes_out - self.bytes_in
+        share = f" ({100 * added / self.bytes_in:+.2f} %)" if self.bytes_in else ""
+        text = f"{'would add' if self._args.dry_run else 'added'} {self.messages} messages, {added} bytes{share}"
+        before, after = self._bit_rate(self.bytes_in), self._bit_rate(self.bytes_out)
+        if self.rate is not None and before is not None and after is not None:
+            fps = f"{float(self.rate):.6g} pictures per second"
+            return f"{text}; {before / 1000:.1f} -> {after / 1000:.1f} kbit/s at {fps}"
+        if self.pictures:
+            return f"{text}, {added / self.pictures:.1f} bytes per picture (--fps gives bit rates)"
+        return text
+
+
+def _copy(spool: IO[str], out: IO[str]) -> None:
+    for piece in iter(lambda: spool.read(1 << 16), ""):
+        out.write(piece)

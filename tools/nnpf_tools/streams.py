@@ -1,19 +1,23 @@
-"""Opening elementary streams: which codec, and NAL units with a progress bar."""
+"""Elementary streams of the command line: which codec, NAL units with a progress bar, once or again."""
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import io
+import tempfile
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from contextlib import ExitStack, contextmanager
+from itertools import chain
+from typing import BinaryIO, cast
 
-from nnpf_tools.files import PIPE, Progress
+from nnpf_tools.files import PIPE, Progress, open_input
 from vsei.annexb import NalUnit, read_chunks, split
 from vsei.errors import VseiError
-from vsei.nal import Codec, codec_of_name, guess_codec
+from vsei.nal import Codec
+from vsei.reading import identify
 
-# Parameter sets come first in a stream; this many NAL units show the codec.
-_LOOKED_AT = 32
+# The start of a stream that is looked at: codec, frame rate, format of the pictures.
+HEAD_BYTES = 256 << 10
 
 
 def nal_units(args: argparse.Namespace, file: BinaryIO, bar: Progress | None = None) -> tuple[Codec, Iterator[NalUnit]]:
@@ -21,23 +25,83 @@ def nal_units(args: argparse.Namespace, file: BinaryIO, bar: Progress | None = N
 
     The codec is the one given (--codec), else that of the file's extension, else that of the first NAL units.
     """
-    units = split(_counted(file, bar) if bar else read_chunks(file))
-    codec = Codec(args.codec) if args.codec else None
-    if codec is None and args.stream != PIPE:
-        codec = codec_of_name(args.stream)
-    if codec is None:
-        first = [u._replace(data=memoryview(bytes(u.data))) for u in itertools.islice(units, _LOOKED_AT)]
-        codec = guess_codec([u.data for u in first])
-        if codec is None and first:
-            raise VseiError("neither H.266 nor H.265 nor H.264 shows in its first NAL units; say which with --codec")
-        units = itertools.chain(first, units)
-    return codec or Codec.VVC, units
+    return _identified(args, split(_counted(read_chunks(file), bar)))
 
 
-def _counted(file: BinaryIO, bar: Progress) -> Iterator[bytes]:
-    for chunk in read_chunks(file):
+def _identified(args: argparse.Namespace, units: Iterable[NalUnit]) -> tuple[Codec, Iterator[NalUnit]]:
+    name = None if args.stream == PIPE else args.stream
+    try:
+        return identify(units, name, Codec(args.codec) if args.codec else None)
+    except VseiError as error:
+        raise VseiError(f"{error.problem} (--codec)", offset=error.offset) from None
+
+
+def _counted(chunks: Iterable[bytes], bar: Progress | None) -> Iterator[bytes]:
+    for chunk in chunks:
         yield chunk
-        bar.advance(len(chunk))
+        if bar is not None:
+            bar.advance(len(chunk))
+
+
+class Source:
+    """A stream to be edited. A pipe is read once, unless `keep` is called before.
+
+    Attributes:
+        codec: as `nal_units` has it.
+        head: the first bytes.
+    """
+
+    def __init__(self, args: argparse.Namespace, file: BinaryIO, stack: ExitStack) -> None:
+        self._file, self._stack = cast(io.BufferedReader, file), stack
+        self._again = file.seekable()
+        self._origin = file.tell() if self._again else 0
+        self.head = _read(self._file, HEAD_BYTES)
+        self.codec, _ = _identified(args, split([self.head]))
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the stream; None of a pipe."""
+        if not self._again:
+            return None
+        here = self._file.tell()
+        size = self._file.seek(0, io.SEEK_END) - self._origin
+        self._file.seek(here)
+        return size
+
+    def keep(self) -> None:
+        """Make it readable more than once: a pipe goes into a temporary file."""
+        if self._again:
+            return
+        spool = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack closes it)
+        spool.write(self.head)
+        for chunk in read_chunks(self._file):
+            spool.write(chunk)
+        self._file, self._again, self._origin = cast(io.BufferedReader, spool), True, 0
+
+    def rest(self) -> io.BufferedReader:
+        """The file behind the head."""
+        if self._again:
+            self._file.seek(self._origin + len(self.head))
+        return self._file
+
+    def nal_units(self, bar: Progress | None = None) -> Iterator[NalUnit]:
+        """All NAL units, from the start."""
+        return split(_counted(chain([self.head], read_chunks(self.rest())), bar))
+
+
+@contextmanager
+def open_source(args: argparse.Namespace) -> Iterator[Source]:
+    """`args.stream`, a file or `-`."""
+    with ExitStack() as stack:
+        yield Source(args, stack.enter_context(open_input(args.stream)), stack)
+
+
+def _read(file: io.BufferedReader, size: int) -> bytes:
+    parts = []
+    while size > 0 and (part := file.read1(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
 
 
 def write_units(file: BinaryIO, units: Iterable[NalUnit]) -> int:

@@ -1,0 +1,184 @@
+"""Messages arranged over pictures so that a decoder with needs of its own gets along (`vsei.rules.decoders`).
+
+What is arranged is which pictures get a message; the messages stay as they are. Where that would change what is
+filtered, the arrangement is refused.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from vsei import messages
+from vsei.edit import Placement
+from vsei.errors import VseiError
+from vsei.grouping import PictureStart
+from vsei.messages import NnpfActivation, NnpfCharacteristics
+from vsei.rules.decoders import Decoder
+
+Pictures = list[set[int]]
+
+
+class _Nnpf(NamedTuple):
+    """What counts of a message: for which filter, and what it is."""
+
+    id: int
+    characteristics: bool
+    base: bool  # of an activation: its target
+    ends: bool = False  # a cancellation, or an activation of one picture
+
+
+def arrange(
+    placements: Sequence[Placement],
+    decided: Sequence[frozenset[int]],
+    starts: Sequence[PictureStart],
+    decoder: Decoder,
+) -> list[frozenset[int]]:
+    """The pictures of each placement, as the decoder needs them.
+
+    Args:
+        decided: the decode indices of each placement's pictures.
+        starts: all pictures of the stream.
+
+    Raises:
+        VseiError: there is no such arrangement that filters the same pictures in the same way.
+    """
+    kinds = [_kind(p) for p in placements]
+    pictures: Pictures = [set(indices) for indices in decided]
+    for placement, indices in zip(placements, pictures, strict=True):
+        if placement.clvs is not None:
+            indices -= {i for i in indices if starts[i].clvs != placement.clvs}
+    if any(start.layer_id != starts[0].layer_id for start in starts):
+        raise VseiError(f"{decoder.version}: streams of one layer only")
+    if decoder.base_resets:
+        _repeat_after_bases(kinds, pictures, starts)
+    if not decoder.different_messages:
+        _spread(placements, kinds, pictures, starts, decoder)
+    return [frozenset(indices) for indices in pictures]
+
+
+def _kind(placement: Placement) -> _Nnpf | None:
+    try:
+        decoded = messages.decode(placement.message)
+    except VseiError:
+        return None
+    message = decoded.message if decoded is not None else None
+    if isinstance(message, NnpfCharacteristics):
+        return _Nnpf(message.nnpfc_id, True, bool(message.nnpfc_base_flag))
+    if isinstance(message, NnpfActivation):
+        ends = bool(message.nnpfa_cancel_flag) or not message.nnpfa_persistence_flag
+        return _Nnpf(message.nnpfa_target_id, False, bool(message.nnpfa_target_base_flag), ends)
+    return None
+
+
+def _by_picture(kinds: Sequence[_Nnpf | None], pictures: Pictures) -> Mapping[int, list[int]]:
+    """The placements of NNPF messages at each picture, in their order."""
+    found = defaultdict(list)
+    for i, (kind, indices) in enumerate(zip(kinds, pictures, strict=True)):
+        if kind is not None:
+            for picture in indices:
+                found[picture].append(i)
+    return found
+
+
+def _repeat_after_bases(kinds: Sequence[_Nnpf | None], pictures: Pictures, starts: Sequence[PictureStart]) -> None:
+    """Where a base comes again in its CLVS, the update and the activation in force come again with it."""
+    at = _by_picture(kinds, pictures)
+    update: dict[int, int] = {}  # nnpfc_id -> placement
+    activation: dict[int, int] = {}
+    clvs = -1
+    for picture in sorted(at):
+        if starts[picture].clvs != clvs:
+            clvs = starts[picture].clvs
+            update.clear()
+            activation.clear()
+        here = [(i, kind) for i in at[picture] if (kind := kinds[i]) is not None]
+        for _, base in here:
+            if not base.characteristics or not base.base:
+                continue
+            same = [kind for _, kind in here if kind.id == base.id]
+            if base.id in update and not any(k.characteristics and not k.base for k in same):
+                pictures[update[base.id]].add(picture)
+            if base.id in activation and all(k.characteristics for k in same):
+                pictures[activation[base.id]].add(picture)
+        for i, kind in here:
+            if kind.characteristics and not kind.base:
+                update[kind.id] = i
+            elif not kind.characteristics and not kind.ends:
+                activation[kind.id] = i
+            elif not kind.characteristics:
+                activation.pop(kind.id, None)
+
+
+def _spread(
+    placements: Sequence[Placement],
+    kinds: Sequence[_Nnpf | None],
+    pictures: Pictures,
+    starts: Sequence[PictureStart],
+    decoder: Decoder,
+) -> None:
+    """No picture has two different NNPFC: the second one waits for the next picture that has none."""
+    at = _by_picture(kinds, pictures)
+    waiting: list[tuple[int, int]] = []  # placement, picture that it was for
+    picture = min(at, default=0)
+    while picture < len(starts) and (waiting or picture <= max(at, default=-1)):
+        here = at.get(picture, [])
+        for first, second in pairwise(here):
+            a, b = kinds[first], kinds[second]
+            both = a is not None and b is not None and not a.characteristics and not b.characteristics
+            if both and placements[first].message != placements[second].message:
+                raise VseiError(
+                    f"{decoder.version} stops at two different NNPFA at one picture, as at picture {picture}: "
+                    "activate one of the filters elsewhere"
+                )
+        wanted = [i for i in here if (kind := kinds[i]) is not None and kind.characteristics]
+        # What comes again here need not be made up for.
+        waiting = [(i, origin) for i, origin in waiting if i not in wanted]
+        for _, origin in waiting:
+            if starts[origin].clvs != starts[picture].clvs:
+                raise _no_room(decoder, origin)
+        # Bases stay where decoding may start; else, what waits longest goes first.
+        bases = [(i, picture) for i in wanted if (kind := kinds[i]) is not None and kind.base]
+        queue = [*bases, *waiting, *((i, picture) for i in wanted if (i, picture) not in bases)]
+        for i in wanted:
+            pictures[i].discard(picture)
+        waiting = []
+        taken: int | None = None
+        for i, origin in queue:
+            if taken is None or placements[i].message == placements[taken].message:
+                taken = i
+                pictures[i].add(picture)
+            else:
+                waiting.append((i, origin))
+        for i, origin in waiting:
+            _refuse_if_needed(kinds, here, i, picture, origin, decoder)
+        picture += 1
+    if waiting:
+        raise _no_room(decoder, waiting[0][1])
+
+
+def _no_room(decoder: Decoder, picture: int) -> VseiError:
+    return VseiError(
+        f"{decoder.version} stops at two different NNPFC at one picture, and after picture {picture} there are too few "
+        "pictures to spread them over"
+    )
+
+
+def _refuse_if_needed(
+    kinds: Sequence[_Nnpf | None], here: Sequence[int], placement: int, picture: int, origin: int, decoder: Decoder
+) -> None:
+    """VseiError where an NNPFC still waits at a picture that needs it."""
+    late = kinds[placement]
+    for i in here:
+        kind = kinds[i]
+        if late is None or kind is None or kind.id != late.id:
+            continue
+        if not kind.characteristics and (late.base or not kind.base):
+            what = "base" if late.base else "update"
+            raise VseiError(
+                f"{decoder.version} stops at two different NNPFC at one picture, so the {what} of filter {late.id} for "
+                f"picture {origin} has to wait for a later one; picture {picture} activates it before: activate it "
+                "later, or place it elsewhere"
+            )
