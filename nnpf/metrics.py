@@ -41,6 +41,13 @@ def psnr(mse: float, bit_depth: int) -> float:
     return math.inf if mse == 0 else 10 * math.log10(peak * peak / mse)
 
 
+def combined(values: Sequence[float]) -> float | None:
+    """6:1:1: (6 Y + Cb + Cr) / 8 of PSNR values, as in JVET-T2010; None without chroma."""
+    if len(values) != 3:
+        return None
+    return (6 * values[0] + values[1] + values[2]) / 8
+
+
 def compare(one: Frame, other: Frame) -> Difference:
     """Compare two pictures of the same size and chroma format.
 
