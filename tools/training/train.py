@@ -1,7 +1,9 @@
 """Train a post-filter and write it as ONNX with its record.
 
-    python tools/training/train.py tools/training/first.yaml --clips ../shared/clips --work /tmp/first \\
+    python tools/training/train.py tools/training/first.yaml --clips ../shared/clips MORE --work WORK \\
         --output samples/filters/first.onnx
+
+MORE is the folder that more_clips.py wrote.
 
 The loss is per sample: the squared error of each sample, divided by the mean squared error of the same plane of the
 same coded picture. So each picture counts by the share of its error that is removed, that is by its PSNR gain, and a
@@ -322,8 +324,7 @@ def main() -> None:
     shape = Shape(**config["network"])
     network = Filter(shape)
     network.load_state_dict(best["weights"])
-    clips = " ".join(map(str, args.clips))
-    command = f"python tools/training/train.py {args.config} --clips {clips} --work WORK --output {args.output}"
+    command = f"python tools/training/train.py {args.config} --clips CLIPS MORE --work WORK --output {args.output.name}"
     files = data_version(args.clips, config["data"]["train"] + config["data"]["watch"], config["data"]["qps"])
     purpose = "less coding artefacts: H.266 | VVC, 10 bit, 4:2:0 (nnpfc_purpose bit 0, visual quality)"
     onnx.save(to_onnx(network, purpose=purpose, training=command), str(args.output))
