@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 from vsei import messages
@@ -125,14 +124,14 @@ def _spread(
     picture = min(at, default=0)
     while picture < len(starts) and (waiting or picture <= max(at, default=-1)):
         here = at.get(picture, [])
-        for first, second in pairwise(here):
-            a, b = kinds[first], kinds[second]
-            both = a is not None and b is not None and not a.characteristics and not b.characteristics
-            if both and placements[first].message != placements[second].message:
-                raise VseiError(
-                    f"{decoder.version} stops at two different NNPFA at one picture, as at picture {picture}: "
-                    "activate one of the filters elsewhere"
-                )
+        if (
+            len({placements[i].message for i in here if (kind := kinds[i]) is not None and not kind.characteristics})
+            > 1
+        ):
+            raise VseiError(
+                f"{decoder.version} stops at two different NNPFA at one picture, as at picture {picture}: "
+                "activate one of the filters elsewhere"
+            )
         wanted = [i for i in here if (kind := kinds[i]) is not None and kind.characteristics]
         # What comes again here need not be made up for.
         waiting = [(i, origin) for i, origin in waiting if i not in wanted]

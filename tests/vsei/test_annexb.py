@@ -1,6 +1,7 @@
 """Byte streams: every byte kept, whatever the cut, and emulation prevention as the standard's loop has it."""
 
 import io
+import time
 
 import pytest
 from hypothesis import given
@@ -81,6 +82,15 @@ def test_a_unit_beyond_the_limit_is_refused_at_its_offset(monkeypatch):
     monkeypatch.setattr(annexb, "MAX_NAL_UNIT_BYTES", 1000)
     with pytest.raises(VseiError, match=r"offset 5: NAL unit of more than 1000 bytes"):
         collected([b"\0\0\1\x41\x42\0\0\1", *[b"\x55" * 300] * 9])
+
+
+def test_a_long_unit_in_many_pieces_takes_no_longer_than_in_one():
+    """2^14 pieces: joined again for each piece they would be copied 2^13 times, which takes a minute."""
+    piece = b"\x55" * 4096
+    start = time.perf_counter()
+    (unit,) = annexb.split([b"\0\0\1\x41", *[piece] * (1 << 14)])
+    assert time.perf_counter() - start < 10
+    assert len(unit.data) == (4096 << 14) + 1
 
 
 def test_read_chunks_reads_files_to_the_end():
