@@ -356,7 +356,7 @@ def _format_notes(formats: tuple[Format, Format, Format]) -> Iterator[str]:
         yield f"decoded pictures are {decoded}, the original is {original}: only filtered pictures are compared"
     if len({original.bit_depths, decoded.bit_depths, filtered.bit_depths}) > 1:
         depths = ", ".join(
-            f"{name} {form.bit_depth_luma}" + (f"/{form.bit_depth_chroma}" if form.chroma_format_idc else "")
+            f"{name} {'/'.join(map(str, dict.fromkeys(form.bit_depths)))}"
             for name, form in (("original", original), ("decoded", decoded), ("filtered", filtered))
         )
         yield f"bit depths: {depths}; compared at the larger one of each pair, samples of the lower one shifted up"

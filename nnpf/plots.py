@@ -67,5 +67,5 @@ def draw(file: BinaryIO, kind: Kind, curves: Sequence[CurvePair], gains: Sequenc
         axes.set_xlabel("picture, in output order")
         axes.set_title("gain of luma PSNR, dB")
         axes.grid(True, alpha=0.3)
-        axes.legend()
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))  # beside the lines, not on them
     figure.savefig(file, format=kind, dpi=120)

@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from nnpf.complexity import Complexity
@@ -295,7 +296,7 @@ def _window(labels: Sequence[str]) -> str:
 
 
 def _name(facts: FilterFacts) -> str:
-    return f"{facts.nnpfc_id}{' update' if facts.update else ''} {facts.model}"
+    return f"{facts.nnpfc_id}{' update' if facts.update else ''} {Path(facts.model).name}"
 
 
 def _cost_cells(facts: FilterFacts) -> tuple[str, ...]:
