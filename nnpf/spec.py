@@ -27,6 +27,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import yaml
 
@@ -480,7 +481,18 @@ def _base(spec: Spec, path: KeyPath, entry: Mapping[str, Any], target: Target) -
 
 def _uri_for(decoder: Decoder | None, file: Path) -> str:
     """How the message names a model file: by its name; or as the decoder wants it, by its path on this machine."""
-    return decoder.uri_prefix + file.resolve().as_posix() if decoder is not None and decoder.uri_prefix else file.name
+    if decoder is not None and decoder.uri_prefix:
+        return decoder.uri_prefix + file.resolve().as_posix()
+    return local_uri(file.name)
+
+
+def local_uri(path: str) -> str:
+    """The URI for a model at a path that is relative to where the receiver looks for models.
+
+    `file:` makes it a URI with a scheme, as nnpfc_uri must be (H.274 8.28.1.2: RFC 3986), and says that it is not to
+    be fetched. RFC 8089 knows absolute paths after `file:` only; a path that starts without a slash is RFC 3986's.
+    """
+    return "file:" + quote(path)
 
 
 def _model(spec: Spec, path: KeyPath, file: str, target: Target) -> Model | None:

@@ -53,6 +53,7 @@ def test_the_specification_is_accepted(workplace):
     with contextlib.redirect_stdout(io.StringIO()) as text:
         assert main(["dump", "out.266"]) == 0
     assert "nnpfc 1: update" in text.getvalue()
+    assert "nnpfa of 1: base, persistent" in text.getvalue()
     assert "nnpfa of 1: update, persistent" in text.getvalue()
 
 

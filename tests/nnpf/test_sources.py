@@ -105,4 +105,4 @@ def test_a_filter_in_the_stream_itself_and_its_updates(root: Path) -> None:
         update = characteristics(base_flag=0, mode_idc=0, tag_uri=None, uri=None, payload=coded)
         results.append(apply_update(base, update, ModelSources(None)).parameters["weight"])
     for factor, result in zip((1, 2), results, strict=True):
-        np.testing.assert_allclose(result, weight + factor * step, atol=2e-3)
+        np.testing.assert_allclose(result, weight + factor * step, atol=4e-3)  # quantised in steps of 1.4e-3, by rate

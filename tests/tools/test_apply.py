@@ -110,7 +110,7 @@ def test_a_model_that_is_not_there_is_named(tinted, tmp_path, capsys):
 
 
 def test_a_uri_can_be_mapped_to_a_file(tinted, samples, tmp_path, samples_of):
-    mapped = f"tint.onnx={samples / 'filters/tint_red.onnx'}"
+    mapped = f"file:tint.onnx={samples / 'filters/tint_red.onnx'}"
     assert samples_of("--model-root", str(tmp_path), "--model-map", mapped) == samples_of()
 
 

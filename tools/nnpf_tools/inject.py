@@ -251,12 +251,15 @@ def _value(text: str) -> object:
 
 def _uri_from(model: str, output: str | None) -> str:
     """How the stream names the model: by its path from the folder of the stream, which is where `apply` looks."""
+    from nnpf import spec
+
     folder = Path(output).parent if output not in (None, PIPE) else Path()
     try:
-        return Path(model).resolve().relative_to(folder.resolve()).as_posix()
+        path = Path(model).resolve().relative_to(folder.resolve()).as_posix()
     except ValueError:
         # The model lies elsewhere: only its name is sent; `apply` is told where with --model-root or --model-map.
-        return Path(model).name
+        path = Path(model).name
+    return spec.local_uri(path)
 
 
 # --- the plan --------------------------------------------------------------------------------------------------------
