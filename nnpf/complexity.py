@@ -6,6 +6,7 @@ nothing and is not checked.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from nnpf.characteristics import patch_process
@@ -45,7 +46,8 @@ class Complexity:
         parameters: numbers in the model.
         parameter_bytes: as the model holds them, uncompressed.
         macs: multiply-accumulate operations for each luma sample of a large picture, without what overlap costs.
-        macs_with_overlap: the same for the patches in use, overlap and what hangs over the picture's edge included.
+        macs_with_overlap: of one patch, for each luma sample that the patch covers without its overlap.
+        macs_of_picture: of all patches, for each luma sample of the picture: what hangs over its edges is paid for too.
         patch: columns and rows, in units (see `nnpf.tensors`), without overlap.
         patches: how many make up a picture.
         overlap: nnpfc_overlap.
@@ -56,6 +58,7 @@ class Complexity:
     parameter_bytes: int
     macs: float
     macs_with_overlap: float
+    macs_of_picture: float
     patch: tuple[int, int]
     patches: int
     overlap: int
@@ -95,7 +98,8 @@ def complexity(
         parameters=model.num_parameters,
         parameter_bytes=size,
         macs=macs,
-        macs_with_overlap=one_patch * plan.num_patches / (form.width * form.height),
+        macs_with_overlap=one_patch / math.prod(plan.patch + plan.process.inp_unit),
+        macs_of_picture=one_patch * plan.num_patches / (form.width * form.height),
         patch=(plan.patch[1], plan.patch[0]),
         patches=plan.num_patches,
         overlap=plan.process.overlap,

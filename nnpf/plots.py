@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
+from nnpf.errors import NnpfError
 from nnpf.rate_distortion import RatePoint
 
 Kind = Literal["png", "svg", "pdf"]
@@ -37,14 +38,17 @@ def draw(file: BinaryIO, kind: Kind, curves: Sequence[CurvePair], gains: Sequenc
 
     Raises:
         ImportError: matplotlib is not installed.
+        NnpfError: there is nothing to draw.
     """
+    if not curves and not gains:
+        raise NnpfError("nothing to draw: neither rates nor decoded pictures to compare with")
     from matplotlib.figure import Figure
 
     rows = bool(curves) + bool(gains)
     columns = max(1, len(curves))
     width = _PANEL_INCHES * max(2, columns)
-    figure = Figure(figsize=(width, 3.6 * max(1, rows)), layout="constrained")
-    grid = figure.add_gridspec(max(1, rows), columns)
+    figure = Figure(figsize=(width, 3.6 * rows), layout="constrained")
+    grid = figure.add_gridspec(rows, columns)
     for at, pair in enumerate(curves):
         axes = figure.add_subplot(grid[0, at])
         for name, points, colour, marker in (

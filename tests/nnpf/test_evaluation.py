@@ -2,22 +2,27 @@
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from nnpf.complexity import complexity
 from nnpf.decoding import decode_file
 from nnpf.errors import NnpfError
-from nnpf.evaluation import StreamBytes, evaluate, evaluate_video, survey
+from nnpf.evaluation import Evaluation, StreamBytes, evaluate, evaluate_video, survey
 from nnpf.frames import Format, Frame
 from nnpf.gain import Point, Rating, curves, gains
 from nnpf.metrics import combined, compare
+from nnpf.model import load
+from nnpf.nnc import Settings, encode
 from nnpf.runner import ApplyOptions
 from nnpf.sources import ModelSources
-from tests.nnpf.onnx_graphs import identity_filter
+from tests.nnpf.onnx_graphs import graph, identity_filter
 from tests.nnpf.streams import activation, characteristics, nal_units, save, with_messages
 from tests.nnpf.test_metrics import flat
+from tests.nnpf.test_runner import luma_model
 from vsei.messages.processing_order import SeiProcessingOrder
 from vsei.nal import Codec
 
@@ -113,7 +118,8 @@ def test_the_cost_is_counted_and_checked_against_the_message(evaluation, folder)
     assert cost.macs == pytest.approx(MACS)
     columns, rows = cost.patch
     # Valid convolutions: one result for each position of a patch without its overlap.
-    assert cost.macs_with_overlap == pytest.approx(MACS * cost.patches * columns * rows * 4 / (416 * 240))
+    assert cost.macs_with_overlap == pytest.approx(MACS)
+    assert cost.macs_of_picture == pytest.approx(MACS * cost.patches * columns * rows * 4 / (416 * 240))
     claims = {claim.element: claim for claim in cost.claims}
     size = claims["nnpfc_total_kilobyte_size"]
     assert (size.bound, size.measured, size.holds) == (1000, 330 * 4, False)
@@ -121,11 +127,16 @@ def test_the_cost_is_counted_and_checked_against_the_message(evaluation, folder)
     assert "nnpfc_num_kmac_operations_idc" not in claims  # 0: unspecified
 
 
-def test_a_same_padding_network_pays_for_its_overlap():
-    model = identity_filter(6, 6, 0)
-    message = characteristics(overlap=0)
-    cost = complexity(model, message, message, Format(64, 48), patch=(16, 12))
-    assert (cost.patches, cost.macs, cost.macs_with_overlap) == (4, 9, 9)
+def test_the_peers_filter_costs_what_is_published(shared):
+    """26.08 kMAC per luma sample, 33.01 with patches of 64 + 2 * 4 (../shared/anchors/published-results.md)."""
+    model = load(shared / "peer/nokia/model3.onnx")
+    elements = {"constant_patch_size_flag": 1, "patch_width_minus1": 63, "patch_height_minus1": 63, "overlap": 4}
+    message = characteristics(auxiliary_inp_idc=1, **elements)
+    cost = complexity(model, message, message, Format(416, 240))
+    assert cost.macs == pytest.approx(26082)
+    assert cost.macs_with_overlap == pytest.approx(26082 * (72 / 64) ** 2)
+    # 4x2 patches reach over the right and the lower edge.
+    assert cost.macs_of_picture == pytest.approx(26082 * (72 / 64) ** 2 * 8 * 128 * 128 / (416 * 240))
     assert cost.claims == ()
 
 
@@ -183,3 +194,67 @@ def test_what_has_no_rate_has_no_curve(evaluation, decoded):
 
 def test_without_messages_test_and_anchor_have_the_same_rate():
     assert StreamBytes(100, 0).test() == StreamBytes(100, 0).anchor == 100
+
+
+def evaluated(samples: Path, folder: Path, placed: list[Any], original: list[Frame]) -> Evaluation:
+    units = with_messages(samples / "bbb_q37.266", placed)
+    options = ApplyOptions(sources=ModelSources(folder))
+    return evaluate(lambda: units, Codec.VVC, lambda form: iter(original), options, with_similarity=False)
+
+
+def test_an_update_in_the_message_is_in_the_rate(samples, folder, decoded):
+    payload = encode({"bias": np.full(6, 0.25, np.float32)}, Settings())
+    update = characteristics(base_flag=0, mode_idc=0, tag_uri=None, uri=None, overlap=OVERLAP, payload=payload)
+    placed = [
+        ("random_access", characteristics(overlap=OVERLAP)),
+        ("random_access", update),
+        ("segments", activation(target_base_flag=0)),
+    ]
+    result = evaluated(samples, folder, placed, decoded)
+    base, updated = result.filters
+    assert (base.update, base.carried_bytes, base.uri) == (False, 0, "filter.onnx")
+    assert (updated.update, updated.carried_bytes, updated.uri) == (True, len(payload), None)
+    assert result.size.messages > 2 * len(payload)  # at both random access pictures
+    assert updated.complexity.macs == base.complexity.macs == pytest.approx(MACS)
+    assert result.decoded.average.psnr == (float("inf"),) * 3
+    assert result.filtered.average.psnr[0] < 20  # a quarter of the range too bright
+
+
+def test_pictures_that_a_filter_adds_are_not_compared(samples, tmp_path, decoded):
+    luma_model(tmp_path, [[0.5, 0.5]])
+    message = characteristics(
+        purpose=8,
+        num_input_pics_minus1=1,
+        input_pic_filtering_flag=[0, 0],
+        interpolated_pics=[1],
+        inp_order_idc=0,
+        out_order_idc=0,
+    )
+    result = evaluated(samples, tmp_path, [("random_access", message), ("segments", activation())], decoded)
+    assert len(result.pictures) == 65
+    assert "64 pictures that filters added have no original and are not compared" in result.notes
+
+
+def test_a_filter_that_doubles_the_size_has_no_decoded_picture_to_beat(samples, tmp_path, decoded):
+    resize = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
+    nodes = [helper.make_node("Resize", ["input", "", "scales"], ["output"], **resize)]
+    inputs = {"input": ((1, 3, None, None), TensorProto.FLOAT)}
+    save(tmp_path, graph(nodes, inputs, "output", {"scales": np.array([1, 1, 2, 2], np.float32)}, output_rank=4))
+    message = characteristics(
+        purpose=4,
+        pic_width_num_minus1=1,
+        pic_width_denom_minus1=0,
+        pic_height_num_minus1=1,
+        pic_height_denom_minus1=0,
+        inp_order_idc=2,
+        out_order_idc=2,
+    )
+    doubled = [
+        Frame(tuple(p.repeat(2, 0).repeat(2, 1) for p in f.planes), Format(832, 480, 1, 10, 10)) for f in decoded
+    ]
+    result = evaluated(samples, tmp_path, [("random_access", message), ("segments", activation())], doubled)
+    assert result.decoded is None
+    assert result.filtered.average.largest == (0, 0, 0)
+    assert result.notes[0].endswith("only filtered pictures are compared")
+    with pytest.raises(NnpfError, match="no decoded pictures of the original's size"):
+        curves([Point("a", result)], Rating())

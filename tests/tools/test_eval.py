@@ -142,6 +142,10 @@ def test_two_videos(original, samples, tmp_path, capsys):
         assert any("bit depths: original 8, decoded 10" in note for note in point["notes"])
     assert main(["eval", "--original", str(decoded), str(decoded), "--no-ssim", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["points"][0]["filtered"]["psnr"] == [None] * 3  # infinite
+    plot = tmp_path / "none.png"
+    assert main(["eval", "--original", original, str(decoded), "--no-ssim", "--plot", str(plot)]) == 1
+    assert "nothing to draw" in capsys.readouterr().err
+    assert not plot.exists()
 
 
 @pytest.mark.parametrize(
@@ -177,6 +181,15 @@ def test_broken_streams_are_one_line(content, original, tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.startswith(f"nnpf: {path}: ")
     assert error.count("\n") == 1
+
+
+def test_an_original_at_fault_is_named(stream, tmp_path, capsys):
+    original = tmp_path / "original.yuv"
+    original.write_bytes(bytes(1000))
+    assert main(["eval", "--original", str(original), str(stream)]) == 1
+    assert capsys.readouterr().err.startswith(f"nnpf: {stream}: {original}: ends inside picture 0")
+    assert main(["eval", "--original", str(tmp_path / "none.mkv"), str(stream)]) == 1
+    assert str(tmp_path / "none.mkv") in capsys.readouterr().err
 
 
 def test_names_of_points_are_what_differs():

@@ -144,6 +144,7 @@ def _common(names: Sequence[str]) -> int:
 
 
 def _evaluated(args: argparse.Namespace, stream: str, tell: Callable[[Measured], None]) -> Evaluation:
+    from nnpf.errors import NnpfError
     from nnpf.evaluation import evaluate, evaluate_video
     from nnpf.frames import Format
     from nnpf.video import read_video
@@ -151,7 +152,11 @@ def _evaluated(args: argparse.Namespace, stream: str, tell: Callable[[Measured],
     unused = Format(16, 16)  # for files that say themselves what they hold
 
     def original(form: Format) -> Iterator[Frame]:
-        return read_video(args.original, form, args.original_depth)
+        try:
+            yield from read_video(args.original, form, args.original_depth)
+        except NnpfError as error:
+            error.subject = error.subject or args.original
+            raise
 
     with_similarity = not args.no_ssim
     if not (stream == PIPE or args.codec or codec_of_name(stream)):
@@ -178,12 +183,12 @@ def _write(args: argparse.Namespace, report: Report) -> None:
         if path is not None:
             with open_output(path, force=args.force, inputs=inputs) as out:
                 out.write(content().encode())
-    if args.plot is not None:
-        with open_output(args.plot, force=args.force, inputs=inputs) as out:
-            eval_report.plot(report, out, _PLOTS[Path(args.plot).suffix])
     if args.json:
         print(json.dumps(report.document(), allow_nan=False))
     elif PIPE not in (args.csv, args.markdown):
         print(report.text(pictures=args.pictures), end="")
     for finding in report.findings:
         print(f"nnpf: {finding}", file=sys.stderr)
+    if args.plot is not None:
+        with open_output(args.plot, force=args.force, inputs=inputs) as out:
+            eval_report.plot(report, out, _PLOTS[Path(args.plot).suffix])

@@ -139,7 +139,7 @@ class Report:
 
     def _filters(self) -> Table:
         header = ["filter", "points", "parameters", "kB", "in the messages, B", "kMAC/luma sample", "with overlap"]
-        header += ["patch", "overlap"]
+        header += ["on this picture", "patch", "overlap"]
         used: dict[tuple[str, tuple[str, ...]], list[str]] = {}
         lines: dict[str, None] = {}
         for point in self.points:
@@ -302,13 +302,14 @@ def _name(facts: FilterFacts) -> str:
 def _cost_cells(facts: FilterFacts) -> tuple[str, ...]:
     cost = facts.complexity
     if cost is None:
-        return NOTHING, NOTHING, str(facts.carried_bytes), NOTHING, NOTHING, NOTHING, NOTHING
+        return NOTHING, NOTHING, str(facts.carried_bytes), *[NOTHING] * 5
     return (
         str(cost.parameters),
         f"{cost.parameter_bytes / 1000:.1f}",
         str(facts.carried_bytes),
         f"{cost.macs / 1000:.3f}",
         f"{cost.macs_with_overlap / 1000:.3f}",
+        f"{cost.macs_of_picture / 1000:.3f}",
         f"{cost.patch[0]}x{cost.patch[1]}",
         str(cost.overlap),
     )
