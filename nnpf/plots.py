@@ -14,6 +14,8 @@ Kind = Literal["png", "svg", "pdf"]
 # Of a pair of curves; they stay apart in grey and for the colour-blind.
 _ANCHOR, _TEST = "tab:gray", "tab:blue"
 _PANEL_INCHES = 4.2
+# Ratio of rates from which a logarithmic axis has room for its marks.
+_LOG_FROM = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,9 @@ def draw(file: BinaryIO, kind: Kind, curves: Sequence[CurvePair], gains: Sequenc
         ):
             ordered = sorted(points, key=lambda p: p.rate)
             axes.plot([p.rate for p in ordered], [p.quality for p in ordered], color=colour, marker=marker, label=name)
-        axes.set_xscale("log")
+        rates = [point.rate for point in (*pair.anchor, *pair.test)]
+        if max(rates) >= _LOG_FROM * min(rates):
+            axes.set_xscale("log")
         axes.set_xlabel(rate_unit)
         axes.set_title(pair.title)
         axes.grid(True, which="both", alpha=0.3)
