@@ -25,6 +25,8 @@ COMMANDS = {
     "validate": "check the messages of a stream against the standard",
     "apply": "decode a stream and filter its pictures as its messages say",
     "eval": "measure what filters gain: PSNR, SSIM, BD-rate, cost",
+    "prepare": "make a base filter ready for small updates",
+    "adapt": "fit an update of a base filter to a clip, and code it",
     "nnc": "encode, decode and inspect NNC payloads (ISO/IEC 15938-17)",
 }
 

@@ -1,0 +1,383 @@
+"""Fit an update of a base filter to each segment of a clip, and send it only where it pays."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from nnpf.adapt.checkpoint import Checkpoint
+from nnpf.adapt.clip import ClipPicture, Segment
+from nnpf.adapt.coding import Coded, Coder
+from nnpf.adapt.fit import Fit, FitData, Floats, State
+from nnpf.adapt.measure import Receiver, channel_weights, check_supported, evenly, gain, training_picture
+from nnpf.adapt.price import Price, default_slope
+from nnpf.adapt.scope import scope_of
+from nnpf.errors import NnpfError
+from nnpf.metrics import Difference, average
+from nnpf.prepare import update_tensor
+from nnpf.sources import Base, ModelSources, apply_update
+from vsei.messages import NnpfCharacteristics
+from vsei.nal import Codec
+
+# Pictures that step sizes are chosen on and progress is watched on; the decision is taken on all.
+WATCHED_PICTURES: Final = 8
+# Pictures that are trained on. More of one segment show little that is new, and their tensors take memory.
+TRAINED_PICTURES: Final = 128
+# Share of the steps after which the tool keeps one of several scopes, and after which quantisation begins.
+_SCAN, _FLOAT = 0.25, 0.65
+# The gain is looked at this many times.
+_LOOKS: Final = 10
+# dB: less than this in three looks is standing still.
+_STANDSTILL: Final = 0.001
+_PATIENCE: Final = 3
+LEARNING_RATE: Final = 0.01
+# Dependent quantisation has two quantisers of twice the step, and errs less than either: as one of about this step.
+_DEPENDENT: Final = 1.5
+
+Decision = Literal["update", "base", "off"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdaptOptions:
+    """How to adapt.
+
+    Attributes:
+        params: see `nnpf.adapt.scope.scope_of`; "auto" tries several and keeps the one that pays most.
+        budget: bytes that an update may have at most.
+        steps: of gradient descent, for a segment.
+        slope: dB of 6:1:1 PSNR for each factor e of rate; None: by the QP.
+        serves: bytes of video that one update serves; None: those of its segment.
+        device: of torch: "auto", "cpu", "cuda", "mps".
+        checkpoints: a folder for them; None: none are kept.
+        resume: go on from them.
+    """
+
+    params: str = "auto"
+    budget: int | None = None
+    steps: int = 400
+    seed: int = 0
+    slope: float | None = None
+    serves: float | None = None
+    device: str = "auto"
+    checkpoints: Path | None = None
+    resume: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a fit stands. `gain`: 6:1:1 dB over the base on the watched pictures, before coding."""
+
+    segment: int
+    scope: str
+    step: int
+    steps: int
+    gain: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentResult:
+    """What was found for a segment.
+
+    Attributes:
+        decision: "update": it pays; "base": the base alone is better; "off": the decoded pictures are best.
+        reason: why no update is sent; empty where one is.
+        payload: of the update; None where none is sent.
+        scope, tensors, steps: which parameters were free; which tensors are sent, with which quantisation step.
+        message_bytes: of one SEI NAL unit with the update; it is sent `len(segment.copies)` times.
+        price: what bytes cost here.
+        decoded, base, update: PSNR of each picture; `update` is None where none was found at all.
+    """
+
+    segment: Segment
+    decision: Decision
+    reason: str
+    payload: bytes | None
+    scope: str
+    steps: Mapping[str, float]
+    message_bytes: int
+    price: Price
+    decoded: Sequence[Difference]
+    base: Sequence[Difference]
+    update: Sequence[Difference] | None
+
+    def document(self) -> dict[str, Any]:
+        """For a report: plain data."""
+        shown = {"off": self.decoded, "base": self.base, "update": self.update}[self.decision]
+        assert shown is not None
+        cost = self.price.cost(self.message_bytes) if self.message_bytes else 0.0
+        return {
+            "segment": asdict(self.segment),
+            "decision": self.decision,
+            "reason": self.reason,
+            "params": self.scope,
+            "tensors": dict(self.steps),
+            "payload_bytes": None if self.payload is None else len(self.payload),
+            "message_bytes": self.message_bytes,
+            "copies": len(self.segment.copies),
+            "slope": self.price.slope,
+            "serves_bytes": self.price.stream_bytes,
+            "cost_db": cost,
+            "gain_base_db": asdict(gain(self.decoded, self.base)),
+            "gain_update_db": None if self.update is None else asdict(gain(self.base, self.update)),
+            "psnr_decoded": average(self.decoded).psnr,
+            "psnr_base": average(self.base).psnr,
+            "psnr_update": None if self.update is None else average(self.update).psnr,
+            "psnr_result": average(shown).psnr,
+            "pictures": [
+                {"output_index": self.segment.first + at, "psnr_decoded": d.psnr, "psnr_result": r.psnr}
+                for at, (d, r) in enumerate(zip(self.decoded, shown, strict=True))
+            ],
+        }
+
+
+def candidates(base: Base, params: str) -> list[str]:
+    """The scopes to try."""
+    if params != "auto":
+        return [params]
+    prepared = update_tensor(base.model)
+    return [*(["+".join(prepared.spans)] if prepared is not None else []), "last", "all"]
+
+
+def adapt_segment(
+    base: Base,
+    message: NnpfCharacteristics,
+    segment: Segment,
+    pictures: Sequence[ClipPicture],
+    options: AdaptOptions,
+    *,
+    codec: Codec,
+    tell: Callable[[Progress], None] = lambda _: None,
+) -> SegmentResult:
+    """Fit and code an update for one segment, and decide whether it pays.
+
+    Raises:
+        NnpfError: the filter is of a kind that cannot be adapted, has no such parameters, or a checkpoint is of another
+            run.
+    """
+    return _Adaptation(base, message, segment, pictures, options, codec, tell).run()
+
+
+class _Adaptation:
+    def __init__(
+        self,
+        base: Base,
+        message: NnpfCharacteristics,
+        segment: Segment,
+        pictures: Sequence[ClipPicture],
+        options: AdaptOptions,
+        codec: Codec,
+        tell: Callable[[Progress], None],
+    ) -> None:
+        self._base, self._segment, self._pictures, self._options = base, segment, pictures, options
+        self._tell = tell
+        model = base.model
+        process = check_supported(model, message, pictures[0])
+        self._checkpoint = Checkpoint(
+            options.checkpoints, segment.index, self._identity(message), resume=options.resume
+        )
+        self._receiver = Receiver(message)
+        self._decoded = self._receiver.measure(None, pictures)
+        self._filtered = self._receiver.measure(model, pictures)
+        qp = float(np.mean([picture.picture.slice_qp_y for picture in pictures]))
+        slope = options.slope if options.slope is not None else default_slope(qp)
+        self._price = Price(slope, options.serves or segment.stream_bytes, len(segment.copies))
+        watched = evenly(range(len(pictures)), WATCHED_PICTURES)
+        self._watched = [pictures[at] for at in watched]
+        self._watched_before = [self._filtered[at] for at in watched]
+        self._coder = Coder(
+            base,
+            message,
+            self._receiver,
+            self._watched,
+            self._watched_before,
+            self._price,
+            codec=codec,
+            budget=options.budget,
+        )
+        trained = evenly(range(len(pictures)), TRAINED_PICTURES)
+        self._data = FitData(
+            [training_picture(model, process, pictures[at]) for at in trained],
+            [channel_weights(process, self._filtered[at]) for at in trained],
+        )
+
+    def _identity(self, message: NnpfCharacteristics) -> str:
+        """What a checkpoint must agree with."""
+        digest = hashlib.sha256(self._base.model.sha256.encode())
+        for picture in self._pictures:
+            for plane in (*picture.decoded.planes, *picture.original.planes):
+                digest.update(np.ascontiguousarray(plane).data)
+        o = self._options
+        settings = [o.params, o.budget, o.steps, o.seed, o.slope, o.serves, message.nnpfc_id, asdict(self._segment)]
+        digest.update(json.dumps(settings).encode())
+        return digest.hexdigest()
+
+    def run(self) -> SegmentResult:
+        done = self._checkpoint.decisions.get("done")
+        if done is not None:
+            payload = base64.b64decode(done["payload"]) if done["payload"] else None
+            scope = str(done["scope"])
+        else:
+            payload, scope = self._fitted()
+            coded64 = base64.b64encode(payload).decode() if payload else None
+            self._checkpoint.decide(done={"payload": coded64, "scope": scope})
+        coded = None if payload is None else self._coder.judged(payload, self._pictures, self._filtered)
+        return self._decided(coded, scope)
+
+    # --- fitting ---
+
+    def _fitted(self) -> tuple[bytes | None, str]:
+        """The best payload, and of which scope."""
+        scope, fit, state = self._chosen()
+        total = self._options.steps
+        state = self._advance(fit, scope, state, round(_FLOAT * total), quantise=None)
+        steps = self._checkpoint.decisions.get("quantisation")
+        if steps is None:
+            # Rounding in the loop wants steps near those that the update will have.
+            found = self._coder.best(fit.deltas(state), fit.curvature, thorough=False)
+            steps = self._steps(fit, found)
+            self._checkpoint.decide(quantisation=steps)
+        before = fit.deltas(state)
+        state = self._advance(fit, scope, state, total, quantise=steps)
+        tries = [self._coder.best(d, fit.curvature, thorough=True) for d in (fit.deltas(state), before)]
+        found = max((t for t in tries if t is not None), key=lambda t: t.net, default=None)
+        return (None if found is None else found.payload), scope
+
+    def _chosen(self) -> tuple[str, Fit, State]:
+        """The scope that pays most after a part of the steps, and how far it has come."""
+        scopes = candidates(self._base, self._options.params)
+        winner = self._checkpoint.decisions.get("scope")
+        if winner in scopes:
+            scopes = [winner]
+        best: tuple[float, str, Fit, State] | None = None
+        for scope in scopes:
+            fit = Fit(
+                self._base.model,
+                scope_of(self._base.model, scope),
+                self._data,
+                device=self._options.device,
+                seed=self._options.seed,
+            )
+            state = self._checkpoint.load(scope, fit.start())
+            net = 0.0
+            if len(scopes) > 1:
+                state = self._advance(fit, scope, state, round(_SCAN * self._options.steps), quantise=None)
+                coded = self._coder.best(fit.deltas(state), fit.curvature, thorough=False)
+                net = -math.inf if coded is None else coded.net
+            if best is None or net > best[0]:
+                best = net, scope, fit, state
+        assert best is not None
+        self._checkpoint.decide(scope=best[1])
+        return best[1:]
+
+    def _advance(
+        self, fit: Fit, scope: str, state: State, until: int, *, quantise: Mapping[str, float] | None
+    ) -> State:
+        """Go on with a fit, looking at the gain now and then; a fit that stands still is not gone on with."""
+        total = self._options.steps
+        stride = max(1, math.ceil(total / _LOOKS))
+        key = f"gains {scope} {'quantised' if quantise else 'float'}"
+        gains: list[float] = list(self._checkpoint.decisions.get(key, []))
+        steps = quantise or self._steps(fit, None)
+        while state.step < until:
+            if len(gains) > _PATIENCE and max(gains[-_PATIENCE:]) < max(gains[:-_PATIENCE]) + _STANDSTILL:
+                state = State(until, state.values, state.first, state.second)
+                break
+            goal = min(until, (state.step // stride + 1) * stride)
+            state = fit.run(
+                state,
+                goal,
+                total,
+                rate=self._price.per_byte,
+                learning_rate=LEARNING_RATE,
+                steps=steps,
+                quantise=quantise is not None,
+            )
+            gains.append(self._gain(fit.deltas(state)))
+            self._tell(Progress(self._segment.index, scope, state.step, total, gains[-1]))
+            self._checkpoint.save(scope, state)
+            self._checkpoint.decide(**{key: gains})
+        return state
+
+    def _gain(self, deltas: Mapping[str, Floats]) -> float:
+        model = self._base.model
+        changed = {name: model.parameters[name] + delta for name, delta in deltas.items()}
+        after = self._receiver.measure(model.with_parameters(changed), self._watched)
+        return gain(self._watched_before, after).combined
+
+    def _steps(self, fit: Fit, found: Coded | None) -> dict[str, float]:
+        """The step of each tensor: as coded, or in balance of distortion and rate where it was not."""
+        balanced = {
+            name: self._coder.step(max(float(h.mean()), float(np.finfo(np.float32).tiny)))
+            for name, h in fit.curvature.items()
+        }
+        if found is None:
+            return balanced
+        known = {name: step * (_DEPENDENT if name in found.dependent else 1.0) for name, step in found.steps.items()}
+        ratio = math.exp(float(np.mean([math.log(known[n] / balanced[n]) for n in known]))) if known else 1.0
+        return {name: known.get(name, step * ratio) for name, step in balanced.items()}
+
+    # --- deciding ---
+
+    def _decided(self, coded: Coded | None, scope: str) -> SegmentResult:
+        over_decoded = gain(self._decoded, self._filtered)
+        fallback: Decision = "base" if min(over_decoded.combined, over_decoded.luma) >= 0 else "off"
+        decision: Decision = fallback
+        reason = ""
+        after = None
+        if coded is None:
+            limit = "" if self._options.budget is None else f" that keeps to {self._options.budget} bytes"
+            reason = f"no update{limit} changes anything for the better"
+        else:
+            after = self._receiver.measure(coded.model, self._pictures)
+            # The same over the decoded pictures: an update must make up for a base that does harm, too.
+            total = min(
+                over_decoded.combined + coded.gain.combined - self._price.cost(coded.message_bytes),
+                over_decoded.luma + coded.gain.luma - self._price.luma_cost(coded.message_bytes),
+            )
+            if coded.net <= 0:
+                cost = self._price.cost(coded.message_bytes)
+                reason = (
+                    f"{coded.message_bytes} bytes cost {cost:.3f} dB, the gain is {coded.gain.combined:.3f} dB "
+                    f"({coded.gain.luma:.3f} dB of luma)"
+                )
+            elif total <= 0:
+                reason = "the decoded pictures are better than those filtered with the update"
+            else:
+                decision = "update"
+                self._check(coded)
+        sent = coded if decision == "update" else None
+        return SegmentResult(
+            self._segment,
+            decision,
+            reason,
+            None if sent is None else sent.payload,
+            scope,
+            {} if coded is None else coded.steps,
+            0 if coded is None else coded.message_bytes,
+            self._price,
+            self._decoded,
+            self._filtered,
+            after,
+        )
+
+    def _check(self, coded: Coded) -> None:
+        """The payload, decoded once more and applied to the base, is the model that was measured; NnpfError if not."""
+        received = apply_update(self._base, coded.message, ModelSources())
+        for name, value in coded.model.parameters.items():
+            if not np.array_equal(received.parameters[name], value):
+                raise NnpfError(f"the update does not decode to what was measured: {name!r} differs")
+        changed = {
+            name
+            for name, value in coded.model.parameters.items()
+            if not np.array_equal(value, self._base.model.parameters[name])
+        }
+        if changed - set(coded.tensors):
+            raise NnpfError(f"changed, and not in the update: {', '.join(sorted(changed - set(coded.tensors)))}")

@@ -1,0 +1,250 @@
+"""Fit an update of a base filter to a clip, and code it (NNC), where it pays.
+
+Needs torch. The update is relative to the base. It is written only if what it gains is worth more than its bytes, by
+the slope of the clip's rate-distortion curve; else the report says why, and no update is written. Beside the update, or
+the updates of several segments (UPDATE_0.nnc ...), stands a specification that `nnpf inject` puts base, updates and
+activations in with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnpf_tools.files import PIPE, UsageError, add_common, check_output, open_input, open_output
+from nnpf_tools.streams import nal_units
+
+if TYPE_CHECKING:
+    from nnpf.adapt.adaptation import AdaptOptions, Progress, SegmentResult
+    from nnpf.sources import Base
+    from vsei.annexb import NalUnit
+    from vsei.messages import NnpfCharacteristics
+    from vsei.nal import Codec
+
+EPILOG = """examples:
+  nnpf prepare filter.onnx -o base.onnx
+  nnpf adapt in.266 --original in.y4m --base base.onnx -o update.nnc
+  nnpf inject in.266 update.yaml -o out.266               what adapt has written beside the update
+  nnpf adapt in.266 --original in.y4m --base base.onnx -o update.nnc --segment ras --budget 800
+  nnpf adapt in.266 --original in.y4m --base base.onnx -o update.nnc --rate-points in_q27.266 in_q37.266
+"""
+
+SCHEMA_VERSION = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("stream", help="byte stream (Annex B) of the clip, as it will be sent")
+    parser.add_argument("--original", metavar="FILE", required=True, help=".yuv, .y4m, or any video file")
+    parser.add_argument("--original-depth", type=int, metavar="BITS", help="bit depth of a raw .yuv original")
+    parser.add_argument("--base", metavar="MODEL", required=True, help="base filter, .onnx or .nnc")
+    parser.add_argument("-o", "--output", metavar="UPDATE", required=True, help="update to write (.nnc)")
+    parser.add_argument(
+        "--params",
+        default="auto",
+        help="what may change: multipliers, biases, last (last:2 ...), all, several joined by +, or auto (default)",
+    )
+    parser.add_argument("--budget", type=int, metavar="BYTES", help="an update has at most so many bytes")
+    parser.add_argument(
+        "--segment",
+        default="clip",
+        help="an update for the clip (default), each random access segment: ras, or N pictures",
+    )
+    parser.add_argument("--steps", type=int, default=400, help="of gradient descent for a segment (default 400)")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is random (default 0)")
+    parser.add_argument("--device", default="auto", help="of torch: cpu, cuda, mps (default: the fastest there is)")
+    parser.add_argument("--slope", type=float, metavar="DB", help="dB for each factor e of rate (default: by the QP)")
+    parser.add_argument(
+        "--rate-points", nargs="+", default=[], metavar="STREAM", help="the clip at other rates, to measure the slope"
+    )
+    parser.add_argument(
+        "--serves", type=float, metavar="BYTES", help="video that an update serves (default: its segment)"
+    )
+    parser.add_argument("--id", type=int, default=1, help="nnpfc_id (default 1)")
+    parser.add_argument(
+        "--set", metavar="ELEMENT=VALUE", action="append", default=[], help="an element of the base's NNPFC message"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoints of a run that was stopped")
+    parser.add_argument("--report", metavar="FILE", help="write what was found (JSON)")
+    add_common(parser, output=True, json=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    _check_usage(args)
+    from nnpf.adapt.adaptation import adapt_segment
+    from nnpf.adapt.clip import read_clip, segments
+
+    base, message, elements = _base(args)
+    with open_input(args.stream) as file:
+        codec, units = nal_units(args, file)
+        parts = segments(units, codec, args.segment)
+    options = _options(args, codec)
+    outputs = _outputs(args, len(parts))
+    for path in (*outputs, _beside(args, ".yaml"), *([args.report] if args.report else [])):
+        check_output(str(path), force=args.force, inputs=(args.stream, args.original, args.base))
+
+    def tell(progress: Progress) -> None:
+        if not args.quiet:
+            which = f"segment {progress.segment} of {len(parts)}, {progress.scope}"
+            where = f"step {progress.step} of {progress.steps}"
+            print(f"{which}: {where}, {progress.gain:+.3f} dB over the base", file=sys.stderr)
+
+    results = []
+    for part, pictures in read_clip(
+        _units(args), codec, Path(args.original), parts, original_depth=args.original_depth
+    ):
+        results.append(adapt_segment(base, message, part, pictures, options, codec=codec, tell=tell))
+        _note(args, results[-1])
+    _write(args, results, outputs, elements)
+    if options.checkpoints is not None:
+        shutil.rmtree(options.checkpoints, ignore_errors=True)
+    return 0
+
+
+def _check_usage(args: argparse.Namespace) -> None:
+    if PIPE in (args.stream, args.output, args.base, args.original):
+        raise UsageError("stream, original, base and update are files: they are read and written more than once")
+    if not args.output.endswith(".nnc"):
+        raise UsageError(f"{args.output}: an update is a .nnc file")
+    if args.steps < 1 or (args.budget is not None and args.budget < 1) or args.seed < 0:
+        raise UsageError("--steps and --budget are at least 1, --seed at least 0")
+    if args.slope is not None and args.rate_points:
+        raise UsageError("give either --slope or --rate-points")
+    for value in (args.slope, args.serves):
+        if value is not None and value <= 0:
+            raise UsageError("--slope and --serves are above 0")
+
+
+def _units(args: argparse.Namespace, path: str | None = None) -> Iterator[NalUnit]:
+    with open_input(path or args.stream) as file:
+        yield from nal_units(args, file)[1]
+
+
+def _base(args: argparse.Namespace) -> tuple[Base, NnpfCharacteristics, dict[str, Any]]:
+    """The base filter, its NNPFC message, and the elements that were given."""
+    from nnpf import describe, sources
+    from vsei.messages.nnpf import MODE_NNC, MODE_URI
+
+    elements: dict[str, Any] = {}
+    for setting in args.set:
+        name, equals, value = setting.partition("=")
+        if not equals or not name.startswith("nnpfc_") or not value.lstrip("-").isdigit():
+            raise UsageError(f"--set {setting}: give ELEMENT=NUMBER, as in nnpfc_padding_type=1")
+        elements[name] = int(value)
+    identity: dict[str, Any] = {"nnpfc_id": args.id, "nnpfc_base_flag": 1}
+    path = Path(args.base)
+    if path.suffix == ".nnc":
+        identity |= {"nnpfc_mode_idc": MODE_NNC, "nnpfc_payload": path.read_bytes()}
+    else:
+        identity |= {"nnpfc_mode_idc": MODE_URI, "nnpfc_tag_uri": describe.ONNX_TAG, "nnpfc_uri": path.name}
+    plain = describe.characteristics(identity, None, {})
+    base = sources.load_base(plain, sources.ModelSources(None, {path.name: path}))
+    return base, describe.characteristics(identity, base.model, elements), elements
+
+
+def _options(args: argparse.Namespace, codec: Codec) -> AdaptOptions:
+    from nnpf.adapt.adaptation import AdaptOptions
+
+    return AdaptOptions(
+        params=args.params,
+        budget=args.budget,
+        steps=args.steps,
+        seed=args.seed,
+        slope=_slope(args, codec) if args.rate_points else args.slope,
+        serves=args.serves,
+        device=args.device,
+        checkpoints=Path(f"{args.output}.checkpoints"),
+        resume=args.resume,
+    )
+
+
+def _slope(args: argparse.Namespace, codec: Codec) -> float:
+    """The slope of the clip's rate-distortion curve at the stream, from the clip at other rates."""
+    from nnpf.adapt.clip import read_clip, segments
+    from nnpf.adapt.measure import combined
+    from nnpf.adapt.price import slope_of
+    from nnpf.metrics import compare
+
+    points = []
+    for path in (args.stream, *args.rate_points):
+        parts = segments(_units(args, path), codec, "clip")
+        for part, pictures in read_clip(
+            _units(args, path), codec, Path(args.original), parts, original_depth=args.original_depth
+        ):
+            values = [combined(compare(picture.decoded, picture.original).psnr) for picture in pictures]
+            points.append((float(part.stream_bytes), sum(values) / len(values)))
+    return slope_of(points, points[0][0])
+
+
+def _outputs(args: argparse.Namespace, count: int) -> list[Path]:
+    """The file of each segment's update."""
+    path = Path(args.output)
+    if args.segment == "clip":
+        return [path]
+    return [path.with_name(f"{path.stem}_{at}{path.suffix}") for at in range(count)]
+
+
+def _beside(args: argparse.Namespace, suffix: str) -> Path:
+    return Path(args.output).with_suffix(suffix)
+
+
+def _note(args: argparse.Namespace, result: SegmentResult) -> None:
+    if args.quiet or args.json:
+        return
+    document = result.document()
+    psnr = " ".join(
+        f"{name} {before:.3f} {after:+.3f}"
+        for name, before, after in zip(
+            ("Y", "Cb", "Cr"),
+            document["psnr_decoded"],
+            (b - a for a, b in zip(document["psnr_decoded"], document["psnr_result"], strict=True)),
+            strict=False,
+        )
+    )
+    what = (
+        f"update of {document['payload_bytes']} bytes ({result.scope})"
+        if result.decision == "update"
+        else f"{result.decision}, no update: {result.reason}"
+    )
+    print(f"segment {result.segment.index}: {what}; {psnr} dB")
+
+
+def _write(
+    args: argparse.Namespace, results: Sequence[SegmentResult], outputs: Sequence[Path], elements: dict[str, Any]
+) -> None:
+    import yaml
+
+    from nnpf.adapt.placement import specification
+
+    names: list[str | None] = []
+    for result, path in zip(results, outputs, strict=True):
+        names.append(path.name if result.payload is not None else None)
+        if result.payload is not None:
+            with open_output(str(path), force=args.force) as file:
+                file.write(result.payload)
+    folder = Path(args.output).parent
+    base = Path(os.path.relpath(args.base, folder)).as_posix()
+    data = specification(results, names, nnpfc_id=args.id, base=base, elements=elements)
+    with open_output(str(_beside(args, ".yaml")), force=args.force) as file:
+        file.write(yaml.safe_dump(data, sort_keys=False).encode())
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "stream": args.stream,
+        "base": args.base,
+        "params": args.params,
+        "steps": args.steps,
+        "seed": args.seed,
+        "segments": [result.document() for result in results],
+        "files": names,
+    }
+    text = json.dumps(document, indent=1) + "\n"
+    if args.report:
+        with open_output(args.report, force=args.force, inputs=(args.stream,)) as file:
+            file.write(text.encode())
+    if args.json:
+        print(text, end="")
