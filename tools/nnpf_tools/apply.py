@@ -17,17 +17,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nnpf_tools.files import PIPE, OutputError, UsageError, add_common, check_output, open_input, open_output, progress
+from nnpf_tools.filtering import add_filter_arguments, apply_options, picture_rate
 from nnpf_tools.streams import nal_units
 
 if TYPE_CHECKING:
     from nnpf.frames import Format, Frame
     from nnpf.metrics import Difference
-    from nnpf.runner import ApplyOptions, Shown
+    from nnpf.runner import Shown
 
 EPILOG = """examples:
   nnpf apply in.266 -o filtered.y4m
@@ -49,25 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--original", metavar="FILE", help="print PSNR against it: .yuv, .y4m, or any video file")
     parser.add_argument("--original-depth", type=int, metavar="BITS", help="bit depth of a raw .yuv original")
-    parser.add_argument("--model-root", metavar="DIR", help="folder of the models (default: that of the stream)")
-    parser.add_argument(
-        "--model-map", metavar="URI=FILE", action="append", default=[], help="the file to take for a URI"
-    )
-    parser.add_argument("--engine", choices=("auto", "openvino", "torch", "onnxruntime"), default="auto")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, or a device of OpenVINO")
-    parser.add_argument("--threads", type=int, default=0, help="of the CPU (default: all cores)")
-    parser.add_argument("--patch", metavar="WxH", default="auto", help="patch size where the message leaves it free")
-    parser.add_argument(
-        "--out-bit-depth", type=int, metavar="BITS", help="bit depth of the output, where messages leave it"
-    )
-    parser.add_argument("--layer", type=int, default=0, metavar="ID", help="nuh_layer_id of the pictures (default 0)")
-    parser.add_argument("--no-hash-check", action="store_true", help="do not check decoded picture hash SEI messages")
+    add_filter_arguments(parser)
     parser.add_argument("--fps", metavar="RATE", help="pictures per second of the output, for Y4M: 25 or 30000/1001")
     parser.add_argument("--md5", action="store_true", help="MD5 of each output picture and of the whole output")
     parser.add_argument("--report", metavar="FILE", help="write what was done to each picture (JSON)")
-    parser.add_argument(
-        "--skip-failures", action="store_true", help="show pictures as decoded where a filter cannot be had or run"
-    )
     add_common(parser, output=True, json=True)
 
 
@@ -75,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     _check_usage(args)
     from nnpf import runner
 
-    options = _options(args)
+    options = apply_options(args, args.stream)
     results = _Results(args)
     started = time.perf_counter()
     with ExitStack() as stack:
@@ -113,36 +98,6 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise OutputError(args.output, "is a folder")
 
 
-def _options(args: argparse.Namespace) -> ApplyOptions:
-    from nnpf.runner import ApplyOptions
-    from nnpf.sources import ModelSources
-
-    root = args.model_root or (Path() if args.stream == PIPE else Path(args.stream).parent)
-    by_uri = {}
-    for entry in args.model_map:
-        uri, equals, path = entry.rpartition("=")
-        if not equals:
-            raise UsageError(f"--model-map {entry}: give URI=FILE")
-        by_uri[uri] = Path(path)
-    patch = None
-    if args.patch != "auto":
-        width, x, height = args.patch.partition("x")
-        if not (x and width.isdigit() and height.isdigit()):
-            raise UsageError(f"--patch {args.patch}: give WxH, as in 128x128, or auto")
-        patch = int(width), int(height)
-    return ApplyOptions(
-        sources=ModelSources(Path(root), by_uri),
-        engine=args.engine,
-        device=args.device,
-        threads=args.threads,
-        patch=patch,
-        out_bit_depth=args.out_bit_depth,
-        layer_id=args.layer,
-        check_hashes=not args.no_hash_check,
-        skip_failures=args.skip_failures,
-    )
-
-
 def _decoded(args: argparse.Namespace, stack: ExitStack) -> Callable[[Format], Frame | None] | None:
     """Where decoded pictures come from, if not from FFmpeg."""
     if args.decoder is not None:
@@ -167,7 +122,7 @@ class _Sink:
     def __init__(self, args: argparse.Namespace, stack: ExitStack) -> None:
         self._file: BinaryIO | None = None
         self._y4m = args.output is not None and (args.output == PIPE or args.output.endswith(".y4m"))
-        self._rate = _rate(args.fps)
+        self._rate = picture_rate(args.fps)
         self._format: Format | None = None
         if args.output is not None:
             self._file = stack.enter_context(open_output(args.output, force=args.force, inputs=(args.stream,)))
@@ -187,13 +142,6 @@ class _Sink:
         elif frame.format != self._format:
             raise NnpfError(f"pictures change from {self._format} to {frame.format}, which Y4M cannot say; write .yuv")
         write_y4m_frame(self._file, frame)
-
-
-def _rate(text: str | None) -> Fraction | None:
-    try:
-        return Fraction(text) if text else None
-    except (ValueError, ZeroDivisionError):
-        raise UsageError(f"--fps {text}: give pictures per second, as in 25 or 30000/1001") from None
 
 
 class _Results:
