@@ -15,13 +15,14 @@ import numpy as np
 
 from nnpf.adapt.checkpoint import Checkpoint
 from nnpf.adapt.clip import ClipPicture, Segment
-from nnpf.adapt.coding import Coded, Coder
-from nnpf.adapt.fit import Fit, FitData, Floats, State
+from nnpf.adapt.coding import DENSITY, Coded, Coder
+from nnpf.adapt.fit import Fit, FitData, State
 from nnpf.adapt.measure import Receiver, channel_weights, check_supported, evenly, gain, training_picture
 from nnpf.adapt.price import Price, default_slope
 from nnpf.adapt.scope import scope_of
 from nnpf.errors import NnpfError
 from nnpf.metrics import Difference, average
+from nnpf.nnc.quantization import step_size
 from nnpf.prepare import update_tensor
 from nnpf.sources import Base, ModelSources, apply_update
 from vsei.messages import NnpfCharacteristics
@@ -31,16 +32,16 @@ from vsei.nal import Codec
 WATCHED_PICTURES: Final = 8
 # Pictures that are trained on. More of one segment show little that is new, and their tensors take memory.
 TRAINED_PICTURES: Final = 128
-# Share of the steps after which the tool keeps one of several scopes, and after which quantisation begins.
-_SCAN, _FLOAT = 0.25, 0.65
+# Share of the steps after which one of several scopes and step sizes is gone on with.
+_SCAN: Final = 0.15
+# Quantisation steps to try, in multiples of the one at which distortion and rate are in balance at high rate.
+STEP_MULTIPLES: Final = (0.5, 1.0, 2.0)
 # The gain is looked at this many times.
 _LOOKS: Final = 10
 # dB: less than this in three looks is standing still.
 _STANDSTILL: Final = 0.001
 _PATIENCE: Final = 3
-LEARNING_RATE: Final = 0.01
-# Dependent quantisation has two quantisers of twice the step, and errs less than either: as one of about this step.
-_DEPENDENT: Final = 1.5
+LEARNING_RATE: Final = 0.004
 
 Decision = Literal["update", "base", "off"]
 
@@ -62,7 +63,7 @@ class AdaptOptions:
 
     params: str = "auto"
     budget: int | None = None
-    steps: int = 400
+    steps: int = 800
     seed: int = 0
     slope: float | None = None
     serves: float | None = None
@@ -73,13 +74,14 @@ class AdaptOptions:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a fit stands. `gain`: 6:1:1 dB over the base on the watched pictures, before coding."""
+    """Where a fit stands. `gain`: 6:1:1 dB over the base on the watched pictures, by an update of `payload_bytes`."""
 
     segment: int
-    scope: str
+    trial: str
     step: int
     steps: int
     gain: float
+    payload_bytes: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,6 +167,19 @@ def adapt_segment(
     return _Adaptation(base, message, segment, pictures, options, codec, tell).run()
 
 
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """A scope with quantisation parameters, by tensor."""
+
+    scope: str
+    multiple: float
+    parameters: Mapping[str, int]
+
+    @property
+    def label(self) -> str:
+        return f"{self.scope} x{self.multiple:g}"
+
+
 class _Adaptation:
     def __init__(
         self,
@@ -234,30 +249,29 @@ class _Adaptation:
     # --- fitting ---
 
     def _fitted(self) -> tuple[bytes | None, str]:
-        """The best payload, and of which scope."""
-        scope, fit, state = self._chosen()
-        total = self._options.steps
-        state = self._advance(fit, scope, state, round(_FLOAT * total), quantise=None)
-        steps = self._checkpoint.decisions.get("quantisation")
-        if steps is None:
-            # Rounding in the loop wants steps near those that the update will have.
-            found = self._coder.best(fit.deltas(state), fit.curvature, thorough=False)
-            steps = self._steps(fit, found)
-            self._checkpoint.decide(quantisation=steps)
-        before = fit.deltas(state)
-        state = self._advance(fit, scope, state, total, quantise=steps)
-        tries = [self._coder.best(d, fit.curvature, thorough=True) for d in (fit.deltas(state), before)]
-        found = max((t for t in tries if t is not None), key=lambda t: t.net, default=None)
-        return (None if found is None else found.payload), scope
+        """The best payload, and of which scope and step."""
+        trial, fit, state = self._chosen()
+        state = self._advance(fit, trial, state, self._options.steps)
+        found = self._coder.best(fit.deltas(state), fit.curvature, trial.parameters)
+        return (None if found is None else found.payload), trial.scope
 
-    def _chosen(self) -> tuple[str, Fit, State]:
-        """The scope that pays most after a part of the steps, and how far it has come."""
+    def _trials(self, scope: str, fit: Fit) -> list[_Trial]:
+        """Step sizes to try for a scope: where distortion and rate are in balance, and on from there."""
+        return [
+            _Trial(
+                scope, multiple, {n: self._coder.parameter(float(h.mean()), multiple) for n, h in fit.curvature.items()}
+            )
+            for multiple in STEP_MULTIPLES
+        ]
+
+    def _chosen(self) -> tuple[_Trial, Fit, State]:
+        """What pays most after a part of the steps, and how far it has come."""
         scopes = candidates(self._base, self._options.params)
-        winner = self._checkpoint.decisions.get("scope")
-        if winner in scopes:
-            scopes = [winner]
-        best: tuple[float, str, Fit, State] | None = None
+        known = self._checkpoint.decisions.get("chosen")
+        best: tuple[float, _Trial, Fit, State] | None = None
         for scope in scopes:
+            if known is not None and known[0] != scope:
+                continue
             fit = Fit(
                 self._base.model,
                 scope_of(self._base.model, scope),
@@ -265,30 +279,29 @@ class _Adaptation:
                 device=self._options.device,
                 seed=self._options.seed,
             )
-            state = self._checkpoint.load(scope, fit.start())
-            net = 0.0
-            if len(scopes) > 1:
-                state = self._advance(fit, scope, state, round(_SCAN * self._options.steps), quantise=None)
-                coded = self._coder.best(fit.deltas(state), fit.curvature, thorough=False)
-                net = -math.inf if coded is None else coded.net
-            if best is None or net > best[0]:
-                best = net, scope, fit, state
+            for trial in self._trials(scope, fit):
+                if known is not None and known[1] != trial.multiple:
+                    continue
+                state = self._checkpoint.load(trial.label, fit.start())
+                net = 0.0
+                if known is None:
+                    state = self._advance(fit, trial, state, max(1, round(_SCAN * self._options.steps)))
+                    coded = self._coder.exact(fit.deltas(state), trial.parameters)
+                    net = -math.inf if coded is None else coded.net
+                if best is None or net > best[0]:
+                    best = net, trial, fit, state
         assert best is not None
-        self._checkpoint.decide(scope=best[1])
+        self._checkpoint.decide(chosen=[best[1].scope, best[1].multiple])
         return best[1:]
 
-    def _advance(
-        self, fit: Fit, scope: str, state: State, until: int, *, quantise: Mapping[str, float] | None
-    ) -> State:
+    def _advance(self, fit: Fit, trial: _Trial, state: State, until: int) -> State:
         """Go on with a fit, looking at the gain now and then; a fit that stands still is not gone on with."""
         total = self._options.steps
         stride = max(1, math.ceil(total / _LOOKS))
-        key = f"gains {scope} {'quantised' if quantise else 'float'}"
+        key = f"gains {trial.label}"
         gains: list[float] = list(self._checkpoint.decisions.get(key, []))
-        steps = quantise or self._steps(fit, None)
         while state.step < until:
             if len(gains) > _PATIENCE and max(gains[-_PATIENCE:]) < max(gains[:-_PATIENCE]) + _STANDSTILL:
-                state = State(until, state.values, state.first, state.second)
                 break
             goal = min(until, (state.step // stride + 1) * stride)
             state = fit.run(
@@ -297,32 +310,15 @@ class _Adaptation:
                 total,
                 rate=self._price.per_byte,
                 learning_rate=LEARNING_RATE,
-                steps=steps,
-                quantise=quantise is not None,
+                steps={name: step_size(qp, DENSITY) for name, qp in trial.parameters.items()},
             )
-            gains.append(self._gain(fit.deltas(state)))
-            self._tell(Progress(self._segment.index, scope, state.step, total, gains[-1]))
-            self._checkpoint.save(scope, state)
+            coded = self._coder.exact(fit.deltas(state), trial.parameters)
+            gains.append(0.0 if coded is None else coded.gain.combined)
+            size = 0 if coded is None else len(coded.payload)
+            self._tell(Progress(self._segment.index, trial.label, state.step, total, gains[-1], size))
+            self._checkpoint.save(trial.label, state)
             self._checkpoint.decide(**{key: gains})
         return state
-
-    def _gain(self, deltas: Mapping[str, Floats]) -> float:
-        model = self._base.model
-        changed = {name: model.parameters[name] + delta for name, delta in deltas.items()}
-        after = self._receiver.measure(model.with_parameters(changed), self._watched)
-        return gain(self._watched_before, after).combined
-
-    def _steps(self, fit: Fit, found: Coded | None) -> dict[str, float]:
-        """The step of each tensor: as coded, or in balance of distortion and rate where it was not."""
-        balanced = {
-            name: self._coder.step(max(float(h.mean()), float(np.finfo(np.float32).tiny)))
-            for name, h in fit.curvature.items()
-        }
-        if found is None:
-            return balanced
-        known = {name: step * (_DEPENDENT if name in found.dependent else 1.0) for name, step in found.steps.items()}
-        ratio = math.exp(float(np.mean([math.log(known[n] / balanced[n]) for n in known]))) if known else 1.0
-        return {name: known.get(name, step * ratio) for name, step in balanced.items()}
 
     # --- deciding ---
 

@@ -50,12 +50,16 @@ class Checkpoint:
         if self._folder is not None:
             self._write(f"segment-{self._segment}.json", json.dumps(self.decisions).encode())
 
-    def _path(self, scope: str) -> Path | None:
-        return self._folder / f"segment-{self._segment}.{scope.replace(':', '-')}.npz" if self._folder else None
+    def _path(self, trial: str) -> Path | None:
+        return (
+            self._folder / f"segment-{self._segment}.{trial.replace(':', '-').replace(' ', '.')}.npz"
+            if self._folder
+            else None
+        )
 
-    def save(self, scope: str, state: State) -> None:
+    def save(self, trial: str, state: State) -> None:
         """Keep the state of a fit."""
-        path = self._path(scope)
+        path = self._path(trial)
         if path is None:
             return
         arrays: dict[str, Any] = {"step": np.asarray(state.step)}
@@ -66,13 +70,13 @@ class Checkpoint:
             np.savez(file, **arrays)
         temporary.replace(path)
 
-    def load(self, scope: str, like: State) -> State:
+    def load(self, trial: str, like: State) -> State:
         """The state that was kept; `like` where there is none.
 
         Raises:
             NnpfError: the file is damaged, or of other parameters.
         """
-        path = self._path(scope)
+        path = self._path(trial)
         if path is None or not path.exists():
             return like
         try:

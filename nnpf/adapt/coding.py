@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from nnpf.errors import NnpfError
 from nnpf.metrics import Difference
 from nnpf.model import Model
 from nnpf.nnc import Decoder, Encoder, NncError, Settings
-from nnpf.nnc.quantization import coded_range, quantization_parameter, slope_of
+from nnpf.nnc.quantization import coded_range, quantization_parameter, step_size
 from nnpf.sources import Base, ModelSources, apply_update
 from vsei import edit, messages, selection
 from vsei.edit import Placement
@@ -31,11 +31,13 @@ Floats = npt.NDArray[np.float32]
 
 # dB per unit of loss; see `nnpf.adapt.fit`.
 _DB: Final = 10 / math.log(10)
-_DENSITY: Final = 2
+DENSITY: Final = 2
 # An element counts at most and at least so much of the mean when levels are chosen: estimates are noisy.
 _WEIGHT_RANGE: Final = (0.01, 100.0)
-# Quantisation parameters between tries: first coarse, then fine. Four double the step.
-_STRIDES: Final = (4, 2, 1)
+# Weights of the rate, for the encoder, when levels are chosen.
+_RATES: Final = (0.05, 0.2, 0.6)
+# Six octaves of the step: then nothing is left of what was learned.
+_MOST_COARSER: Final = 24
 _START_CODE_BYTES: Final = 4
 
 
@@ -68,10 +70,13 @@ class Coded:
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    qp: int
-    rate_factor: float = 1.0
-    dependent: bool = True
-    offsets: tuple[tuple[str, int], ...] = ()
+    """How to code: by how much coarser than in the loop, with which weight of the rate, and what differs for single
+    tensors: their own change, or None where they are left out."""
+
+    by: int
+    rate: float
+    dependent: bool
+    changes: tuple[tuple[str, int | None], ...] = ()
 
 
 class Coder:
@@ -118,107 +123,111 @@ class Coder:
         names = tuple(tensor.name for tensor in coded)
         return Coded(payload, message, size, model, names, steps, dependent, found, net)
 
-    def best(self, deltas: Mapping[str, Floats], curvature: Mapping[str, Floats], *, thorough: bool) -> Coded | None:
+    def exact(self, deltas: Mapping[str, Floats], parameters: Mapping[str, int]) -> Coded | None:
+        """The update whose levels are the differences, rounded, as they were in the loop of the fit; None where all are
+        zero.
+
+        Args:
+            parameters: quantisation parameter of each tensor.
+        """
+        payload = self._encoded(deltas, _Choice(0, 0.0, False), parameters)
+        return None if payload is None else self.judged(payload, self._pictures, self._before)
+
+    def best(
+        self, deltas: Mapping[str, Floats], curvature: Mapping[str, Floats], parameters: Mapping[str, int]
+    ) -> Coded | None:
         """The payload of these differences with the largest `net`; None where nothing is left of them, or where none
         keeps to the budget.
 
+        The steps of the fit are where the search begins: it goes to coarser and finer ones, all together and tensor
+        by tensor, chooses levels by rate, and tries to leave tensors out.
+
         Args:
             curvature: see `nnpf.adapt.fit.Fit`.
-            thorough: choose the step of each tensor by itself, after the one for all.
+            parameters: quantisation parameters that were in the loop.
         """
-        changed = {name: delta for name, delta in deltas.items() if delta.any() and curvature[name].any()}
-        if not changed:
-            return None
-        weights = {name: _weights(curvature[name]) for name in changed}
-        mean = sum(float(weights[n].sum()) for n in changed) / sum(delta.size for delta in changed.values())
+        weights = {name: h for name, h in curvature.items() if h.any()}
         tried: dict[_Choice, Coded | None] = {}
 
         def look(choice: _Choice) -> float:
             if choice not in tried:
-                payload = self._encoded(changed, weights, mean, choice)
+                payload = self._encoded(deltas, choice, parameters, weights)
                 within = payload is not None and (self._budget is None or len(payload) <= self._budget)
                 tried[choice] = self.judged(payload, self._pictures, self._before) if payload and within else None
             found = tried[choice]
             return -math.inf if found is None else found.net
 
-        low, high = coded_range(_DENSITY)
-        start = round(quantization_parameter(self.step(mean) / 2, _DENSITY))
-        choice = _Choice(min(max(start, low), high))
+        choice = _Choice(0, 0.0, False)
         if self._budget is not None:
-            while look(choice) == -math.inf and choice.qp + _STRIDES[0] <= high:
-                payload = self._encoded(changed, weights, mean, choice)
-                if payload is None:
+            # Coarser until it fits, or until nothing is left.
+            while look(choice) == -math.inf and choice.by < _MOST_COARSER:
+                choice = replace(choice, by=choice.by + 1)
+        choice = max([choice, *(replace(choice, by=choice.by + by) for by in (-2, 2))], key=look)
+        choice = max([choice, *(replace(choice, rate=rate) for rate in _RATES)], key=look)
+        # At equal distortion the step of dependent quantisation is about two thirds of a uniform one.
+        choice = max([choice, replace(choice, dependent=True, by=choice.by - 2)], key=look)
+        for name in parameters:
+            for change in (None, 2):
+                other = replace(choice, changes=(*choice.changes, (name, change)))
+                if look(other) > look(choice):
+                    choice = other
                     break
-                choice = replace(choice, qp=choice.qp + _STRIDES[0])
-        choice = _climb(choice, look, lambda c, by: replace(c, qp=min(max(c.qp + by, low), high)), _STRIDES)
-        variants = [replace(choice, rate_factor=factor) for factor in (0.5, 2.0)]
-        variants.append(replace(choice, dependent=False, qp=choice.qp + 2))
-        choice = max([choice, *variants], key=look)
-        if thorough and len(changed) > 1:
-            for name in changed:
-                for by in (3, -3):
-                    other = replace(choice, offsets=(*choice.offsets, (name, by)))
-                    if look(other) > look(choice):
-                        choice = other
-                        break
         return tried[choice]
 
-    def step(self, curvature: float) -> float:
-        """The uniform step at which distortion and rate are in balance, at high rate: D = h step^2 / 12 for each
-        element in units of the loss, R = - log2 step in bits."""
-        return math.sqrt(6 * self._price.per_byte / (8 * math.log(2) * _DB * curvature))
+    def parameter(self, curvature: float, multiple: float) -> int:
+        """The quantisation parameter of a tensor whose elements matter so much: at a multiple of the uniform step at
+        which distortion and rate are in balance at high rate, where D = h step^2 / 12 for each element in units of
+        the loss, and R = - log2 step in bits."""
+        h = max(curvature, float(np.finfo(np.float32).tiny))
+        step = multiple * math.sqrt(6 * self._price.per_byte / (8 * math.log(2) * _DB * h))
+        low, high = coded_range(DENSITY)
+        return min(max(round(quantization_parameter(step, DENSITY)), low), high)
 
     def _encoded(
-        self, deltas: Mapping[str, Floats], weights: Mapping[str, Floats], mean: float, choice: _Choice
+        self,
+        deltas: Mapping[str, Floats],
+        choice: _Choice,
+        parameters: Mapping[str, int],
+        weights: Mapping[str, Floats] | None = None,
     ) -> bytes | None:
         """The payload; None where all levels are zero."""
-        step = 2 ** (choice.qp / 2**_DENSITY)
-        # What a bit is worth in squared steps, against what the encoder takes by itself.
-        worth = self._price.per_byte / 8 / (_DB * mean * step * step) / slope_of(1.0, choice.dependent)
-        offsets: dict[str, int] = {}
-        for name, by in choice.offsets:
-            offsets[name] = offsets.get(name, 0) + by
+        changes = dict(choice.changes)
+        low, high = coded_range(DENSITY)
+        left: dict[str, Floats] = {}
+        for name, delta in deltas.items():
+            if changes.get(name, 0) is None:
+                continue
+            step = step_size(parameters[name], DENSITY)
+            # What the loop of the fit had: its zeros were zeros there too.
+            left[name] = (np.round(delta / step) * step).astype(np.float32)
+        tensor_qp = {
+            name: min(max(parameters[name] + choice.by + (changes.get(name) or 0), low), high) for name in left
+        }
         settings = Settings(
-            qp=choice.qp,
-            tensor_qp={name: choice.qp + by for name, by in offsets.items()},
-            qp_density=_DENSITY,
-            dependent=choice.dependent,
-            rate_distortion=min(choice.rate_factor * worth, 8.0),
+            tensor_qp=tensor_qp, qp_density=DENSITY, dependent=choice.dependent, rate_distortion=choice.rate
         )
-        left = dict(deltas)
+        left = {name: value for name, value in left.items() if value.any()}
         while left:
             encoder = Encoder(settings)
             decoder = Decoder()
             if self._base.decoder is not None:
                 encoder.follow(self._base.decoder)
                 decoder = self._base.decoder.copy()
+            importance = None
+            if choice.rate and weights is not None:
+                # By element only: the steps already tell how much a tensor matters.
+                importance = {n: w / float(w.mean()) for n, w in ((n, _weights(weights[n])) for n in left)}
             try:
-                payload = encoder.encode_update(left, importance={name: weights[name] for name in left})
+                payload = encoder.encode_update(left, importance=importance)
                 decoded = decoder.decode(payload)
             except NncError as error:
                 raise NnpfError(f"the update cannot be coded: {error}") from None
-            zero = [name for name in left if not decoded[name].any()]
+            zero = [name for name in left if name not in decoded or not decoded[name].any()]
             if not zero:
                 return payload
             for name in zero:  # a tensor that does not change is not sent
                 del left[name]
         return None
-
-
-def _climb(
-    start: _Choice, value: Callable[[_Choice], float], moved: Callable[[_Choice, int], _Choice], strides: Sequence[int]
-) -> _Choice:
-    """Go uphill, with ever smaller strides."""
-    best = start
-    for stride in strides:
-        for by in (stride, -stride):
-            came_on = False
-            while value(moved(best, by)) > value(best):
-                best = moved(best, by)
-                came_on = True
-            if came_on:
-                break
-    return best
 
 
 def _weights(curvature: Floats) -> Floats:

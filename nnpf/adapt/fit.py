@@ -31,7 +31,8 @@ BATCH: Final = 4
 CURVATURE_BATCHES: Final = 10
 # An element that hardly matters is still not moved more than this much further than the mean one.
 _LARGEST_SCALE: Final = 5.0
-# Adam (Kingma and Ba, 2015).
+# Adam (Kingma and Ba, 2015), with one second moment for each tensor: with one for each element all of them would move
+# alike, and an update in which everything changes a little costs many times more than one in which little changes much.
 _BETA1, _BETA2, _EPSILON = 0.9, 0.99, 1e-8
 # Loss per dB.
 DB: Final = 10 / math.log(10)
@@ -152,7 +153,7 @@ class Fit:
 
     def start(self) -> State:
         zeros = {name: np.zeros(base.shape, np.float32) for name, base in self._base.items()}
-        return State(0, zeros, {k: v.copy() for k, v in zeros.items()}, {k: v.copy() for k, v in zeros.items()})
+        return State(0, zeros, {k: v.copy() for k, v in zeros.items()}, {k: np.zeros((), np.float32) for k in zeros})
 
     def deltas(self, state: State) -> dict[str, Floats]:
         """The differences to the base."""
@@ -167,25 +168,24 @@ class Fit:
         rate: float,
         learning_rate: float,
         steps: Mapping[str, float],
-        quantise: bool,
     ) -> State:
         """Go on until a step number.
 
         Args:
             total: the number of steps that the learning rate falls over.
             rate: dB that a byte of the update costs.
-            steps: quantisation step of each tensor.
-            quantise: round the differences to multiples of the step in the forward pass, with the gradient straight
-                through. The rate counts either way.
+            steps: quantisation step of each tensor. In the forward pass the differences are multiples of it, from the
+                first step on, with the gradient straight through: so only what is pushed one way again and again comes
+                to differ from the base at all.
         """
         values = {name: torch.from_numpy(v).to(self._device).requires_grad_() for name, v in state.values.items()}
         first = {name: torch.from_numpy(v.copy()).to(self._device) for name, v in state.first.items()}
         second = {name: torch.from_numpy(v.copy()).to(self._device) for name, v in state.second.items()}
         for step in range(state.step, until):
             deltas = {name: value * self._scales[name] for name, value in values.items()}
-            used = {n: _straight_through(d, steps[n]) if n in steps else d for n, d in deltas.items()}
+            used = {name: _straight_through(delta, steps[name]) for name, delta in deltas.items()}
             x, target, weights = self._batch(step, 0)
-            output = self._run(used if quantise else deltas, x, reduced=self._reduced)
+            output = self._run(used, x, reduced=self._reduced)
             error = output - target
             loss = DB * (error * error * weights).mean(dim=(0, 2, 3)).sum()
             loss = loss + rate * sum(self._bytes(name, delta, steps[name]) for name, delta in deltas.items())
@@ -194,7 +194,7 @@ class Fit:
             with torch.no_grad():
                 for (name, value), gradient in zip(values.items(), gradients, strict=True):
                     first[name].lerp_(gradient, 1 - _BETA1)
-                    second[name].lerp_(gradient * gradient, 1 - _BETA2)
+                    second[name].lerp_((gradient * gradient).mean(), 1 - _BETA2)
                     mean = first[name] / (1 - _BETA1 ** (step + 1))
                     spread = (second[name] / (1 - _BETA2 ** (step + 1))).sqrt()
                     value -= size * mean / (spread + _EPSILON)

@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="clip",
         help="an update for the clip (default), each random access segment: ras, or N pictures",
     )
-    parser.add_argument("--steps", type=int, default=400, help="of gradient descent for a segment (default 400)")
+    parser.add_argument("--steps", type=int, default=800, help="of gradient descent for a segment (default 800)")
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (default 0)")
     parser.add_argument("--device", default="auto", help="of torch: cpu, cuda, mps (default: the fastest there is)")
     parser.add_argument("--slope", type=float, metavar="DB", help="dB for each factor e of rate (default: by the QP)")
@@ -90,9 +90,9 @@ def run(args: argparse.Namespace) -> int:
 
     def tell(progress: Progress) -> None:
         if not args.quiet:
-            which = f"segment {progress.segment} of {len(parts)}, {progress.scope}"
+            which = f"segment {progress.segment} of {len(parts)}, {progress.trial}"
             where = f"step {progress.step} of {progress.steps}"
-            print(f"{which}: {where}, {progress.gain:+.3f} dB over the base", file=sys.stderr)
+            print(f"{which}: {where}, {progress.gain:+.3f} dB by {progress.payload_bytes} bytes", file=sys.stderr)
 
     results = []
     for part, pictures in read_clip(

@@ -1,0 +1,95 @@
+"""`nnpf prepare` and `nnpf adapt`, to the pictures that a receiver gets."""
+
+import json
+
+import pytest
+
+from nnpf_tools.main import main
+
+pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module")
+def base(samples, tmp_path_factory):
+    out = tmp_path_factory.mktemp("adapt") / "base.onnx"
+    assert main(["prepare", str(samples / "filters/first.onnx"), "-o", str(out), "-q"]) == 0
+    return out
+
+
+def adapt(samples, base, *options: str) -> int:
+    common = ["adapt", str(samples / "bbb_q37.266"), "--original", str(samples / "bbb.mkv"), "--base", str(base)]
+    return main([*common, "-q", "--device", "cpu", *options])
+
+
+@pytest.mark.parametrize(("division", "params"), [("clip", "multipliers"), ("ras", "last")])
+def test_adapt_inject_apply_gives_what_was_reported(samples, base, capsys, division: str, params: str) -> None:
+    """Every picture has exactly the PSNR that the report says, so the receiver runs the update that was measured."""
+    folder = base.parent
+    update, report, stream = folder / f"{division}.nnc", folder / f"{division}.json", folder / f"{division}.266"
+    options = ["--params", params, "--steps", "30", "--segment", division, "--serves", "5000000"]
+    assert adapt(samples, base, *options, "-o", str(update), "--report", str(report)) == 0
+    document = json.loads(report.read_text())
+    segments = document["segments"]
+    assert len(segments) == {"clip": 1, "ras": 2}[division]
+    for segment in segments:
+        assert segment["decision"] == "update"
+        assert segment["gain_update_db"]["combined"] > 0
+        assert segment["psnr_result"][0] > segment["psnr_base"][0]
+    assert sorted(p.name for p in folder.glob(f"{division}*.nnc")) == document["files"]
+    assert not list(folder.glob("*.checkpoints"))
+    capsys.readouterr()
+    specification = str(update.with_suffix(".yaml"))
+    assert main(["inject", str(samples / "bbb_q37.266"), specification, "-o", str(stream), "--json"]) == 0
+    messages = json.loads(capsys.readouterr().out)["messages"]
+    assert main(["apply", str(stream), "--original", str(samples / "bbb.mkv"), "--json"]) == 0
+    applied = json.loads(capsys.readouterr().out)["pictures"]
+    reported = [picture for segment in segments for picture in segment["pictures"]]
+    assert len(applied) == len(reported) == 65
+    for mine, theirs in zip(reported, applied, strict=True):
+        assert mine["output_index"] == theirs["output_index"]
+        assert theirs["applied"][0]["update"]
+        assert theirs["psnr_filtered"] == pytest.approx(mine["psnr_result"], abs=1e-3)
+    # The bytes that were paid for are those that are sent.
+    carried = [m for m in messages if m["name"] == "nnpfc" and m["size"] > min(s["payload_bytes"] for s in segments)]
+    assert len([m for m in carried if m["decode_index"] not in (0, 32) or division == "ras"]) >= len(segments)
+
+
+def test_an_update_that_does_not_pay_is_not_written(samples, base, tmp_path, capsys) -> None:
+    update = tmp_path / "u.nnc"
+    assert adapt(samples, base, "--params", "last", "--steps", "5", "--serves", "200", "-o", str(update), "--json") == 0
+    (segment,) = json.loads(capsys.readouterr().out)["segments"]
+    assert segment["payload_bytes"] is None
+    assert "cost" in segment["reason"] or "no update" in segment["reason"]
+    assert not update.exists()
+    assert update.with_suffix(".yaml").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-o", "u.bin"],
+        ["-o", "u.nnc", "--steps", "0"],
+        ["-o", "u.nnc", "--slope", "3", "--rate-points", "x.266"],
+        ["-o", "u.nnc", "--serves", "-1"],
+        ["-o", "u.nnc", "--set", "padding=1"],
+    ],
+)
+def test_wrong_usage(samples, base, tmp_path, options, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert adapt(samples, base, *options) == 2
+
+
+def test_what_is_there_is_not_overwritten(samples, base, tmp_path, capsys) -> None:
+    (tmp_path / "u.nnc").write_bytes(b"old")
+    assert adapt(samples, base, "--steps", "1", "-o", str(tmp_path / "u.nnc")) == 1
+    assert "--force" in capsys.readouterr().err
+    assert (tmp_path / "u.nnc").read_bytes() == b"old"
+
+
+def test_prepare_says_what_it_put_in(samples, tmp_path, capsys) -> None:
+    out = tmp_path / "b.onnx"
+    options = ["--params", "multipliers", "biases"]
+    assert main(["prepare", str(samples / "filters/first.onnx"), "-o", str(out), *options]) == 0
+    assert "134 multipliers, 134 biases" in capsys.readouterr().err
+    assert main(["prepare", str(out), "-o", str(tmp_path / "c.onnx")]) == 1
+    assert "prepared already" in capsys.readouterr().err
