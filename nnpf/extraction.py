@@ -6,6 +6,7 @@ The specification is written as the stream is read: memory does not grow with it
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, TextIO
@@ -54,7 +55,7 @@ class Writer:
         picture = f"picture {start.decode_index} in decoding order, CLVS {start.clvs}" if start else "no picture"
         self._text.write(f"# {', '.join(names)} at {place.unit.nal.offset}, {picture}\n")
         entry = self._whole(taken) if isinstance(taken, TakenUnit) else self._part(taken)
-        self._text.write(yaml.dump([entry], Dumper=_Dumper, sort_keys=False, width=118, allow_unicode=True))
+        self._text.write(to_yaml([entry]))
         self.entries += 1
         self.messages += len(names)
 
@@ -108,9 +109,16 @@ def _unless(key: str, value: object, usual: object) -> dict[str, object]:
     return {} if value == usual else {key: value}
 
 
-class _Dumper(yaml.CSafeDumper):
-    """Lists of numbers in one line; everything else in lines of its own."""
+def to_yaml(data: object) -> str:
+    """Plain data as YAML, for people: lists of numbers in one line, everything else in lines of its own."""
+    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=118, allow_unicode=True))
 
+
+# What YAML takes for line breaks, and so for a space inside of text; escapes keep it.
+_BREAKS = re.compile("[\n\r\x85\u2028\u2029]")
+
+
+class _Dumper(yaml.CSafeDumper):
     def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> Any:
         items = list(sequence)
         flow = all(item is None or isinstance(item, int | float) for item in items)
@@ -119,8 +127,14 @@ class _Dumper(yaml.CSafeDumper):
     def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> Any:
         return super().represent_mapping(tag, mapping, flow_style=False)
 
+    def represent_str(self, data: str) -> Any:
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style='"' if _BREAKS.search(data) else None)
+
     def ignore_aliases(self, data: object) -> bool:
         return True
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 Entry = Mapping[str, Any]

@@ -1,20 +1,24 @@
-"""Messages arranged over pictures so that a decoder with needs of its own gets along (`vsei.rules.decoders`).
+"""Which pictures get a message, where that depends on other messages.
 
-What is arranged is which pictures get a message; the messages stay as they are. Where that would change what is
-filtered, the arrangement is refused.
+`follow_updates` activates a base until an update comes. `arrange` is for decoders with needs of their own
+(`vsei.rules.decoders`); where these would change what is filtered, it refuses.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from vsei import messages
+from vsei.annexb import NalUnit
 from vsei.edit import Placement
 from vsei.errors import VseiError
 from vsei.grouping import PictureStart
 from vsei.messages import NnpfActivation, NnpfCharacteristics
+from vsei.nal import Codec
+from vsei.pictures import picture_units
 from vsei.rules.decoders import Decoder
 
 Pictures = list[set[int]]
@@ -27,6 +31,60 @@ class _Nnpf(NamedTuple):
     characteristics: bool
     base: bool  # of an activation: its target
     ends: bool = False  # a cancellation, or an activation of one picture
+
+
+class Order(NamedTuple):
+    """Where a picture stands: its CLVS, and its POC in it."""
+
+    clvs: int
+    poc: int
+
+
+def orders(nal_units: Iterable[NalUnit], codec: Codec) -> dict[int, Order]:
+    """By decode index; pictures with broken headers are left out."""
+    found = (unit.picture for unit in picture_units(nal_units, codec))
+    return {picture.decode_index: Order(picture.clvs, picture.poc) for picture in found if picture is not None}
+
+
+def follow_updates(
+    base: frozenset[int], updates: Sequence[frozenset[int]], order: Mapping[int, Order]
+) -> tuple[frozenset[int], list[frozenset[int]]]:
+    """The pictures at which a filter is activated with its base and with its updates: with the base where `base` says,
+    until an update is in force, with the update from then on to the end of the CLVS.
+
+    An activation can name an update only if that came before in decoding order. Where one comes for pictures that are
+    output before a picture of `base`, but decoded after it, that picture has the base; the next one goes on with the
+    update.
+
+    Args:
+        base: decode indices of the pictures at which an activation stands, that of an update if there is one by then.
+        updates: decode indices of the pictures of each update.
+    """
+    found = [set(indices) for indices in updates]
+    left = set()
+    in_sequence: dict[int, list[tuple[int, int]]] = defaultdict(list)  # CLVS -> POC and decode index of its pictures
+    sent: dict[int, list[tuple[int, int, int]]] = defaultdict(list)  # CLVS -> POC, decode index, update
+    for index, (clvs, poc) in order.items():
+        in_sequence[clvs].append((poc, index))
+        sent[clvs] += [(poc, index, i) for i, indices in enumerate(updates) if index in indices]
+    for pictures in in_sequence.values():
+        pictures.sort()
+    for index in base:
+        here = order.get(index)
+        before = [u for u in sent[here.clvs] if u[0] <= here.poc] if here is not None else []
+        known = [u for u in before if u[1] <= index]
+        if known:
+            found[max(known)[2]].add(index)
+            continue
+        left.add(index)
+        if here is not None and before:
+            _, decoded, update = max(before)
+            pictures = in_sequence[here.clvs]
+            behind = pictures[bisect_right(pictures, (here.poc, index)) :]
+            going_on = next((i for _, i in behind if i > decoded), None)
+            if going_on is not None and not any(going_on in indices for indices in found):
+                found[update].add(going_on)
+    return frozenset(left), [frozenset(indices) for indices in found]
 
 
 def arrange(

@@ -74,7 +74,7 @@ def inject(
         decided: the decode indices of each placement's pictures, from `decide`. Wanted where a selection needs picture
             headers (POC, output order).
         on_existing: what becomes of the NNPFC and NNPFA messages that the stream has already.
-        tell: called for each message put in.
+        tell: called for each message put in, just before its NAL unit is given.
         see: called for each picture.
 
     Raises:
@@ -101,17 +101,18 @@ def inject(
         nal = group.units[at].nal
         prefix, start_code = nal.prefix, nal.prefix[-start_code_size(nal) :]
         for placement in in_front:
+            if tell is not None:
+                tell(Inserted(start, placement.message))
             yield NalUnit(nal.offset, prefix, memoryview(nal_unit_of(placement, codec, start)), 0)
             prefix = start_code  # what leads the stream stays in front
         yield nal._replace(prefix=prefix)
         yield from (unit.nal for unit in group.units[at + 1 : at_end])
         last = group.units[at_end - 1].nal
         for placement in behind:
+            if tell is not None:
+                tell(Inserted(start, placement.message))
             yield NalUnit(last.offset, LONG_START_CODE, memoryview(nal_unit_of(placement, codec, start)), 0)
         yield from (unit.nal for unit in group.units[at_end:])
-        if tell is not None:
-            for placement in (*in_front, *behind):
-                tell(Inserted(start, placement.message))
 
 
 def nal_unit_of(placement: Placement, codec: Codec, start: PictureStart) -> bytes:

@@ -4,7 +4,7 @@ import pytest
 
 from vsei import edit, messages, selection
 from vsei.annexb import split
-from vsei.arranging import arrange
+from vsei.arranging import Order, arrange, follow_updates, orders
 from vsei.edit import Placement
 from vsei.errors import VseiError
 from vsei.grouping import groups
@@ -163,3 +163,20 @@ def test_several_layers_are_refused(data):
 
     with pytest.raises(VseiError, match="streams of one layer only"):
         arrange([], [], [*starts, replace(starts[0], layer_id=1)], VTM)
+
+
+def test_a_base_is_active_until_an_update_comes():
+    """Pictures in decoding order with POC 0, 8, 4, 16, 12, and then another CLVS."""
+    order = {i: Order(0, poc) for i, poc in enumerate([0, 8, 4, 16, 12])} | {5: Order(1, 0)}
+    everywhere = frozenset(order)
+    left, (first,) = follow_updates(everywhere, [frozenset({1})], order)
+    assert left == {0, 2, 5}
+    assert first == {1, 3, 4}
+    left, (first, second) = follow_updates(everywhere, [frozenset({1}), frozenset({3})], order)
+    assert (left, first, second) == ({0, 2, 5}, {1, 4}, {3})
+
+
+def test_the_order_of_pictures_is_that_of_their_headers(data):
+    found = orders(split([data]), Codec.VVC)
+    assert len(found) == 65
+    assert sorted(order.poc for order in found.values()) == list(range(65))

@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_argument(
         "--activate",
         choices=("base", "update", "none"),
-        help="what to activate (default: the update where there is one, else the base)",
+        help="what to activate (default: the base, and from each update on that)",
     )
     common.add_argument(
         "--activate-at",
@@ -134,11 +134,6 @@ def run(args: argparse.Namespace) -> int:
             else:
                 with open_output(args.output, force=args.force, inputs=(args.stream,)) as out:
                     _edit(source, plan, out, report, bar)
-        report.restored = len(plan.taken)
-        report.messages += sum(len(taken.payload_types) for taken in plan.taken)
-        for placement in plan.placements:
-            if placement.message not in report.placed:
-                raise VseiError(f"the stream has no picture {placement.pictures}")
         report.show()
     return 0
 
@@ -185,8 +180,7 @@ def _own(args: argparse.Namespace) -> Spec:
     entry: dict[str, object] = {"id": nnpfc_id, "repeat": args.repeat or "random_access", "updates": []}
     labels: dict[spec.KeyPath, str] = {("filters", 0): "--base", ("filters", 0, "base"): "--base"}
     labels[("filters", 0, "id")] = labels[("activations", 0, "target")] = "--id"
-    labels[("filters", 0, "nnpfc")] = labels[("activations", 0, "nnpfa")] = "--set "
-    labels[("activations", 0)] = "--activate"
+    labels[("filters", 0, "nnpfc")] = "--set "
     if args.base:
         entry |= {"base": args.base, "nnpfc": nnpfc}
         if args.uri:
@@ -202,19 +196,25 @@ def _own(args: argparse.Namespace) -> Spec:
         updates.append({"payload": payload, "at": pictures})
         labels[("filters", 0, "updates", i)] = labels[("filters", 0, "updates", i, "payload")] = f"--update {update}"
     entry["updates"] = updates
-    activate = args.activate or ("update" if updates else "base")
-    if activate == "update" and not updates:
+    if args.activate == "update" and not updates:
         raise UsageError("--activate update: there is no --update")
-    data: dict[str, object] = {"filters": [entry]}
-    if activate != "none":
-        target = {"nnpfa_target_base_flag": int(activate == "base"), **nnpfa}
-        activation: dict[str, object] = {"target": nnpfc_id, "nnpfa": target}
+    if args.activate == "none" and (nnpfa or args.activate_at):
+        raise UsageError("--activate none: there is no activation to set or to place")
+    activations: list[dict[str, object]] = []
+    if args.activate != "none":
+        # What is there is activated: without --base, the stream has it, or nobody.
+        of_base = int(args.activate == "base" or (args.activate is None and not (updates and args.activate_at)))
+        activations.append({"target": nnpfc_id, "nnpfa": {"nnpfa_target_base_flag": of_base, **nnpfa}})
         if args.activate_at is not None:
             _check_pictures("--activate-at", args.activate_at)
-            activation["at"] = args.activate_at
-        data["activations"] = [activation]
-    elif nnpfa or args.activate_at:
-        raise UsageError("--activate none: there is no activation to set or to place")
+            activations[0]["at"] = args.activate_at
+        elif args.activate is None:
+            # See `_following`.
+            of_update = {"nnpfa_target_base_flag": 0, **nnpfa}
+            activations += [{"target": nnpfc_id, "nnpfa": of_update, "at": update["at"]} for update in updates]
+    data = {"filters": [entry], "activations": activations}
+    labels |= {("activations", i): "--activate" for i in range(len(activations))}
+    labels |= {("activations", i, "nnpfa"): "--set " for i in range(len(activations))}
     return spec.check(spec.Spec(data, None, Path(), labels=labels))
 
 
@@ -294,10 +294,15 @@ def _plan(args: argparse.Namespace, given: Spec, source: Source, report: _Report
     placements = spec.placements(given, codec, target)
     taken = spec.taken(given, codec)
     stripped = given.data.get("stripped_stream", {}).get("nal_units")
-    decided = None
+    decided: Sequence[frozenset[int]] | None = None
     if decoder is not None or any(p.pictures.needs_headers for p in placements):
         source.keep()
         decided = edit.pictures_of_stream(source.nal_units, codec, [p.pictures for p in placements])
+        for placement, indices in zip(placements, decided, strict=True):
+            if not indices:
+                raise VseiError(f"the stream has no picture {placement.pictures}")
+    if args.update and args.activate is None and args.activate_at is None and decided is not None:
+        decided = _following(source, decided)
     if decoder is not None and decided is not None:
         from vsei.arranging import arrange
 
@@ -305,13 +310,20 @@ def _plan(args: argparse.Namespace, given: Spec, source: Source, report: _Report
         decided = arrange(placements, decided, starts, decoder)
         # The arrangement has dealt with it: what it adds may lie beyond.
         placements = [replace(p, clvs=None) for p in placements]
-    for placement, indices in zip(placements, decided or [], strict=bool(decided)):
-        if not indices:
-            raise VseiError(f"the stream has no picture {placement.pictures}")
     plan = _Plan(codec, placements, decided, taken, stripped, on_existing)
     if not args.no_check and placements:
         _check(source, plan, target)
     return plan
+
+
+def _following(source: Source, decided: Sequence[frozenset[int]]) -> Sequence[frozenset[int]]:
+    """The default of --activate: the base, then updates. The last placements are the updates, and the activations."""
+    from vsei.arranging import follow_updates, orders
+
+    count = (len(decided) - 1) // 2
+    before, updates, base = decided[: -2 * count - 1], decided[-2 * count - 1 : -count - 1], decided[-count - 1]
+    left, found = follow_updates(base, updates, orders(source.nal_units(), source.codec))
+    return [*before, *updates, left, *found]
 
 
 def _decoder(name: str | None, codec: Codec) -> Decoder | None:
@@ -347,14 +359,19 @@ def _check(source: Source, plan: _Plan, target: Target) -> None:
                 return
             yield from (unit.nal for unit in group.units)
 
-    put_in: set[tuple[int, str]] = set()
+    put_in: set[int] = set()  # NAL units
 
-    def tell(inserted: Inserted) -> None:
-        put_in.add((inserted.start.decode_index, payload_name(inserted.message.payload_type, plan.codec)))
+    def marked() -> Iterator[NalUnit]:
+        coming: list[Inserted] = []
+        edited = _edited(units(), replace(plan, taken=()), coming.append)
+        for index, unit in enumerate(edited):
+            if coming:
+                put_in.add(index)
+                coming.clear()
+            yield unit
 
-    edited = _edited(units(), replace(plan, taken=()), tell)
-    for finding in check(nal_units_of(edited, plan.codec), plan.codec, decoder=target.decoder):
-        if finding.picture is None or (finding.picture.decode_index, finding.name) not in put_in:
+    for finding in check(nal_units_of(marked(), plan.codec), plan.codec, decoder=target.decoder):
+        if finding.picture is None or finding.nal_index not in put_in:
             continue
         element = f"{finding.element}: " if finding.element else ""
         text = f"{finding.name} at picture {finding.picture.decode_index}: {element}{finding.message}"
@@ -377,6 +394,8 @@ def _edit(source: Source, plan: _Plan, out: BinaryIO, report: _Report, bar: Prog
     if plan.taken or plan.on_existing == "replace" or any(p.suffix for p in plan.placements):
         report.bytes_out = write_units(out, _edited(source.nal_units(bar), plan, report.tell, report.see))
         report.bytes_in = bar.count
+        report.put_back(plan.taken)
+        _check_placed(plan, report)
         return
     result = splice(
         source.rest(),
@@ -390,6 +409,14 @@ def _edit(source: Source, plan: _Plan, out: BinaryIO, report: _Report, bar: Prog
         head=source.head,
     )
     report.bytes_in, report.bytes_out, report.pictures = result.bytes_in, result.bytes_out, result.pictures
+    _check_placed(plan, report)
+
+
+def _check_placed(plan: _Plan, report: _Report) -> None:
+    """VseiError where a message has found no picture."""
+    for placement in plan.placements if plan.decided is None else ():
+        if placement.message not in report.placed:
+            raise VseiError(f"the stream has no picture {placement.pictures}")
 
 
 def _edited(
@@ -464,6 +491,10 @@ class _Report:
             self._spool.write(("" if self.messages == 1 else ", ") + json.dumps(entry))
         elif args.dry_run or args.verbose:
             self._spool.write(f"picture {start.decode_index} (CLVS {start.clvs}): {name}, {size} bytes\n")
+
+    def put_back(self, taken: Sequence[Taken]) -> None:
+        self.restored = len(taken)
+        self.messages += sum(len(part.payload_types) for part in taken)
 
     def show(self) -> None:
         args = self._args

@@ -1,0 +1,132 @@
+"""From a model to the message that describes it: derived where it can be, given where it is, else the default."""
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from nnpf import describe
+from nnpf.errors import NnpfError
+from nnpf.model import load
+from tests.nnpf.onnx_graphs import graph, identity_filter
+from vsei.errors import VseiError
+
+BASE = {"nnpfc_id": 1, "nnpfc_base_flag": 1, "nnpfc_mode_idc": 1, "nnpfc_tag_uri": describe.ONNX_TAG, "nnpfc_uri": "m"}
+UPDATE = {"nnpfc_id": 1, "nnpfc_base_flag": 0, "nnpfc_mode_idc": 0, "nnpfc_payload": b"update"}
+
+
+def fields(model, given=None, identity=BASE, **defaults):
+    return describe.characteristics(identity, model, given or {}, defaults).fields()
+
+
+def static_filter(channels_in: int, channels_out: int, size: int, overlap: int):
+    weight = np.zeros((channels_out, channels_in, 2 * overlap + 1, 2 * overlap + 1), np.float32)
+    node = helper.make_node("Conv", ["input", "weight"], ["output"])
+    return graph([node], {"input": ([1, channels_in, size, size], TensorProto.FLOAT)}, "output", {"weight": weight})
+
+
+@pytest.mark.parametrize(
+    ("channels_in", "channels_out", "expected"),
+    [
+        (1, 1, {"nnpfc_inp_order_idc": 0, "nnpfc_out_order_idc": 0, "nnpfc_auxiliary_inp_idc": 0}),
+        (2, 1, {"nnpfc_inp_order_idc": 0, "nnpfc_out_order_idc": 0, "nnpfc_auxiliary_inp_idc": 1}),
+        (2, 2, {"nnpfc_inp_order_idc": 1, "nnpfc_out_order_idc": 1, "nnpfc_auxiliary_inp_idc": 0}),
+        (3, 3, {"nnpfc_inp_order_idc": 2, "nnpfc_out_order_idc": 2, "nnpfc_auxiliary_inp_idc": 0}),
+        (4, 3, {"nnpfc_inp_order_idc": 2, "nnpfc_out_order_idc": 2, "nnpfc_auxiliary_inp_idc": 1}),
+        (7, 6, {"nnpfc_inp_order_idc": 3, "nnpfc_out_order_idc": 3, "nnpfc_auxiliary_inp_idc": 1}),
+    ],
+)
+def test_orders_and_strength_from_channels(channels_in, channels_out, expected):
+    found = fields(identity_filter(channels_in, channels_out, 1))
+    assert {k: found[k] for k in expected} == expected
+
+
+def test_overlap_and_free_patch_size_from_shapes():
+    found = fields(identity_filter(7, 6, 3))
+    assert found["nnpfc_overlap"] == 3
+    assert found["nnpfc_constant_patch_size_flag"] == 0
+    assert "nnpfc_patch_width_minus1" not in found
+
+
+def test_constant_patch_size_from_static_shapes():
+    found = fields(static_filter(7, 6, 24, 2))
+    assert (found["nnpfc_overlap"], found["nnpfc_constant_patch_size_flag"]) == (2, 1)
+    assert found["nnpfc_patch_width_minus1"] == found["nnpfc_patch_height_minus1"] == 19
+
+
+def test_complexity_bounds_the_model():
+    model = identity_filter(7, 6, 2)
+    found = fields(model)
+    assert found["nnpfc_parameter_type_idc"] == 1
+    assert 1 << (found["nnpfc_log2_parameter_bit_length_minus3"] + 3) == 32
+    assert model.num_parameters <= (2048 << found["nnpfc_num_parameters_idc"]) - 1
+    assert 7 * 6 * 25 / 4 <= 1000 * found["nnpfc_num_kmac_operations_idc"] < 7 * 6 * 25 / 4 + 1000
+    assert found["nnpfc_total_kilobyte_size"] == -(-model.num_parameters * 4 // 1000)
+
+
+def test_the_peers_filter(shared):
+    found = fields(load(shared / "peer/nokia/model3.onnx"))
+    assert found["nnpfc_overlap"] == 4
+    assert found["nnpfc_patch_width_minus1"] == 63
+    assert found["nnpfc_auxiliary_inp_idc"] == 1
+    assert found["nnpfc_num_parameters_idc"] == 6  # 105,726 weights and biases and the merged multipliers
+
+
+def test_what_is_given_holds():
+    given = {"nnpfc_padding_type": 2, "nnpfc_overlap": 9, "nnpfc_complexity_info_present_flag": 0}
+    found = fields(identity_filter(7, 6, 3), given)
+    assert {k: found[k] for k in given} == given
+    assert "nnpfc_num_parameters_idc" not in found
+
+
+def test_what_the_model_says_of_itself_holds_against_what_is_derived():
+    model = identity_filter(7, 6, 3)
+    for key, value in (("nnpfc_padding_type", "3"), ("nnpfc_overlap", "4"), ("nnpfc_id", "77")):
+        entry = model.proto.metadata_props.add()
+        entry.key, entry.value = key, value
+    found = fields(model)
+    assert (found["nnpfc_padding_type"], found["nnpfc_overlap"]) == (3, 4)
+    assert found["nnpfc_id"] == 1  # who sends it says which filter it is
+
+
+def test_defaults_go_last():
+    model = identity_filter(6, 6, 1)
+    found = fields(model, nnpfc_auxiliary_inp_idc=1, nnpfc_padding_type=0)
+    assert found["nnpfc_auxiliary_inp_idc"] == 0  # derived
+    assert found["nnpfc_padding_type"] == 0
+    assert fields(model)["nnpfc_padding_type"] == 1
+
+
+def test_a_base_has_its_properties_and_an_update_only_if_given():
+    assert fields(None)["nnpfc_property_present_flag"] == 1
+    assert fields(None, {"nnpfc_property_present_flag": 0})["nnpfc_property_present_flag"] == 0
+    assert fields(None, identity=UPDATE)["nnpfc_property_present_flag"] == 0
+    assert fields(None, {"nnpfc_purpose": 16}, UPDATE)["nnpfc_property_present_flag"] == 0
+    assert fields(None, {"nnpfc_overlap": 3}, UPDATE)["nnpfc_overlap"] == 3
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "problem"),
+    [
+        (identity_filter(5, 5, 1), {}, "nnpfc_out_order_idc cannot be derived: the output has 5 channels"),
+        (identity_filter(5, 1, 1), {}, "nnpfc_inp_order_idc cannot be derived: the input has 5 channels"),
+        (identity_filter(7, 6, 1), {"nnpfc_purpose": 4}, "nnpfc_overlap cannot be derived: input and output differ"),
+    ],
+)
+def test_what_cannot_be_derived_is_asked_for(model, given, problem):
+    with pytest.raises(NnpfError, match=problem):
+        fields(model, given)
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"nnpfc_padding": 1}, "nnpfc_padding: nnpfc has no such element"),
+        ({"nnpfc_luma_padding_val": 1}, "nnpfc_luma_padding_val: is not part of the message"),
+        ({"nnpfc_overlap": "3"}, "nnpfc_overlap: '3' is not an integer"),
+        ({"nnpfc_padding_type": 2**40}, r"nnpfc_padding_type: 1099511627776, must be 0\.\."),
+        ({"nnpfc_num_input_pics_minus1": 2**31}, r"nnpfc_num_input_pics_minus1: 2147483648, must be 0\.\.63"),
+    ],
+)
+def test_elements_that_cannot_be_are_named(given, problem):
+    with pytest.raises(VseiError, match=problem.replace("\\\\\\\\", "\\\\")):
+        fields(None, given)

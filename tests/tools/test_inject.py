@@ -1,0 +1,398 @@
+"""`nnpf inject` as its users see it: messages in, and nothing else changed."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from nnpf.decoding import CodedPicture, decode
+from nnpf_tools.main import main
+from tests.vsei.encoded import encode
+from vsei.annexb import split
+from vsei.edit import NNPF_TYPES, sei_units
+from vsei.listing import sei_messages
+from vsei.nal import Codec
+from vsei.pictures import picture_units
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = ROOT / "samples/bbb_q37.266"
+TINT = ROOT / "samples/filters/tint_red.onnx"
+COMMAND = [sys.executable, "-m", "nnpf_tools.main"]
+
+SPEC = """
+filters:
+  - id: 77
+    uri: file:tint.onnx
+    nnpfc: {nnpfc_inp_order_idc: 0, nnpfc_out_order_idc: 0}
+activations:
+  - target: 77
+messages:
+  - {type: 300, at: first, hex: "000001000003ff"}
+"""
+
+
+def run(*arguments: object) -> int:
+    return main([str(a) for a in arguments])
+
+
+def streams(shared: Path) -> list[Path]:
+    return [*sorted(shared.glob("vectors/*/*.266")), *sorted(shared.glob("conformance/*.bit"))]
+
+
+def messages(path: Path, codec: Codec = Codec.VVC) -> list[tuple[int, int | None, int]]:
+    """(decode index, output index, payload type)"""
+    found = sei_messages(split([path.read_bytes()]), codec)
+    return [(f.picture.decode_index, f.output_index, f.coded.payload_type) for f in found if f.picture]
+
+
+def error(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on standard error."""
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("nnpf: ")
+    assert err.count("\n") == 1
+    return err[6:-1]
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    path = tmp_path / "spec.yaml"
+    path.write_text(SPEC)
+    return path
+
+
+# --- in and out ------------------------------------------------------------------------------------------------------
+
+
+def test_strip_after_inject_gives_every_stream_back(shared, tmp_path, spec):
+    injected, stripped = tmp_path / "in.266", tmp_path / "out.266"
+    for path in streams(shared):
+        assert (
+            run("inject", path, spec, "-o", injected, "--on-existing", "keep", "-q", "--force", "--codec", "vvc") == 0
+        )
+        assert len(injected.read_bytes()) > len(path.read_bytes())
+        assert run("strip", injected, "-o", tmp_path / "half.266", "--id", 77, "-q", "--force") == 0
+        assert run("strip", tmp_path / "half.266", "-o", stripped, "--type", 300, "-q", "--force") == 0
+        assert stripped.read_bytes() == path.read_bytes(), path.name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vectors/streams/cra_start_open_gop.266",
+        "vectors/vtm/sp04_many_in_one_nal.266",
+        "conformance/10b422_B_Sony_5.bit",
+    ],
+)
+def test_the_pictures_stay_the_same(shared, tmp_path, spec, name):
+    injected = tmp_path / "in.266"
+    assert run("inject", shared / name, spec, "-o", injected, "--on-existing", "keep", "-q", "--codec", "vvc") == 0
+    assert decoded(injected) == decoded(shared / name) != []
+
+
+def decoded(path: Path) -> list[str]:
+    units = [u for u in picture_units(split([path.read_bytes()]), Codec.VVC) if u.picture is not None]
+    pictures = [CodedPicture(b"".join(n.to_bytes() for n in u.units), u.picture.decode_index) for u in units]
+    eight_bit = units[0].picture.format.bit_depth_luma == 8
+    frames = decode(pictures, "vvc", eight_bit=eight_bit)
+    return [hashlib.md5(b"".join(bytes(p.data) for p in f.frame.file_planes())).hexdigest() for f in frames]
+
+
+@pytest.mark.parametrize(("encoder", "codec"), [("libx265", "hevc"), ("libx264", "avc")])
+def test_other_codecs(tmp_path, spec, encoder, codec):
+    original = tmp_path / f"in.{codec}"
+    original.write_bytes(encode(encoder, "keyint=8:bframes=2"))
+    assert run("inject", original, spec, "-o", tmp_path / f"out.{codec}", "-q") == 0
+    kinds = [kind for *_, kind in messages(tmp_path / f"out.{codec}", Codec(codec))]
+    assert kinds.count(210) == 3
+    assert kinds.count(211) >= 3
+    assert run("strip", tmp_path / f"out.{codec}", "-o", tmp_path / f"half.{codec}", "-q") == 0
+    half, again = tmp_path / f"half.{codec}", tmp_path / f"again.{codec}"
+    assert run("strip", half, "-o", again, "-q", "--type", 300) == 0
+    assert again.read_bytes() == original.read_bytes()
+
+
+# --- what goes where -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "characteristics", "activations"),
+    [
+        ([], [0, 32], [0, 5, 32, 37]),
+        (["--repeat", "first"], [0], [0, 5, 32, 37]),
+        (["--repeat", "clvs_start"], [0], [0, 5, 32, 37]),
+        (["--activate", "none"], [0, 32], []),
+        (["--activate-at", "poc:0"], [0, 32], [5]),
+        (["--activate-at", "all"], [0, 32], list(range(65))),
+    ],
+)
+def test_the_common_case_by_options(tmp_path, options, characteristics, activations):
+    out = tmp_path / "out.266"
+    assert run("inject", SAMPLE, "--base", TINT, "-o", out, "-q", *options) == 0
+    found = messages(out)
+    assert [index for index, _, kind in found if kind == 210] == characteristics
+    assert [index for index, _, kind in found if kind == 211] == activations
+
+
+def test_every_picture_is_filtered_by_default_wherever_decoding_starts(tmp_path):
+    """The activation stands at the first picture in output order of each segment."""
+    out = tmp_path / "out.266"
+    assert run("inject", SAMPLE, "--base", TINT, "-o", out, "-q") == 0
+    outputs = [output for _, output, kind in messages(out) if kind == 211]
+    assert min(outputs) == 0
+
+
+@pytest.mark.parametrize(
+    ("pictures", "expected"),
+    [
+        ("poc:8,16-18", {8, 16, 17, 18}),
+        ("output:0-2", {0, 1, 2}),
+        ("3", {3}),
+        ("first", None),
+        ("decode:4", None),
+        ("clvs:0", None),
+    ],
+)
+def test_updates_at_chosen_pictures(tmp_path, pictures, expected):
+    (tmp_path / "update.nnc").write_bytes(b"an update")
+    out = tmp_path / "out.266"
+    update = f"{tmp_path / 'update.nnc'}@{pictures}"
+    assert run("inject", SAMPLE, "--base", TINT, "--update", update, "-o", out, "-q") == 0
+    found = [
+        f for f in sei_messages(split([out.read_bytes()]), Codec.VVC)
+        if f.coded.payload_type == 210 and not f.message.nnpfc_base_flag
+    ]  # fmt: skip
+    if expected is not None:
+        assert {f.output_index for f in found} == expected  # POC and output order are the same in this stream
+    else:
+        assert len(found) == 1
+    assert all(f.message.nnpfc_payload == b"an update" for f in found)
+
+
+def test_the_base_is_active_until_an_update_comes(tmp_path):
+    """Persistence is in output order. The picture with POC 31 is decoded first and cannot know of the update."""
+    (tmp_path / "update.nnc").write_bytes(b"an update")
+    out = tmp_path / "out.266"
+    update = f"{tmp_path / 'update.nnc'}@poc:8"
+    assert run("inject", SAMPLE, "--base", TINT, "--update", update, "-o", out, "-q") == 0
+    found = sei_messages(split([out.read_bytes()]), Codec.VVC)
+    activations = sorted((f.picture.poc, f.message.nnpfa_target_base_flag) for f in found if f.name == "nnpfa")
+    assert activations == [(0, 1), (8, 0), (31, 1), (32, 0), (63, 0)]
+
+
+def test_a_base_that_is_sent_once_is_active_in_its_sequence(shared, tmp_path):
+    out = tmp_path / "out.266"
+    stream = shared / "vectors/streams/cat_res_change_idr.266"
+    assert run("inject", stream, "--base", TINT, "--repeat", "first", "-o", out, "-q", "--codec", "vvc") == 0
+    found = list(sei_messages(split([out.read_bytes()]), Codec.VVC))
+    assert {f.picture.clvs for f in found if f.coded.payload_type in NNPF_TYPES} == {0}
+
+
+@pytest.mark.parametrize(("on_existing", "count"), [("replace", 1), ("keep", 2)])
+def test_messages_that_are_there_already(tmp_path, capsys, on_existing, count):
+    once, twice = tmp_path / "once.266", tmp_path / "twice.266"
+    assert run("inject", SAMPLE, "--base", TINT, "-o", once, "-q") == 0
+    assert run("inject", once, "--base", TINT, "-o", twice, "-q") == 1
+    first = next(u.nal.offset for _, u, s in sei_units(split([once.read_bytes()]), Codec.VVC))
+    assert error(capsys) == f"{once}: offset {first}: the stream has NNPF messages already; replace them or keep them"
+    options = ["--id", count, "--on-existing", on_existing]
+    assert run("inject", once, "--base", TINT, "-o", twice, "-q", *options) == 0
+    assert len(messages(twice)) == count * len(messages(once))
+
+
+# --- reports ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_writes_nothing_and_says_what_it_costs(tmp_path, capsys):
+    assert run("inject", SAMPLE, "--base", TINT, "-n", "-o", tmp_path / "out.266") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert not list(tmp_path.iterdir())
+    assert lines[0].startswith("picture 0 (CLVS 0): nnpfc, ")
+    assert len(lines) == 7
+    assert lines[-1].startswith("would add 6 messages, ")
+    assert lines[-1].endswith("kbit/s at 25 pictures per second")
+
+
+def test_the_report_as_json(tmp_path, capsys):
+    out = tmp_path / "out.266"
+    assert run("inject", SAMPLE, "--base", TINT, "-o", out, "--json", "--fps", "50") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["bytes_in"] == SAMPLE.stat().st_size
+    assert report["bytes_out"] == out.stat().st_size
+    assert report["bytes_added"] == report["bytes_out"] - report["bytes_in"]
+    assert (report["pictures"], report["frame_rate"]) == (65, "50")
+    assert report["bit_rate_in"] == pytest.approx(8 * report["bytes_in"] * 50 / 65)
+    assert [(m["decode_index"], m["name"]) for m in report["messages"]] == [
+        (0, "nnpfc"), (0, "nnpfa"), (5, "nnpfa"), (32, "nnpfc"), (32, "nnpfa"), (37, "nnpfa"),
+    ]  # fmt: skip
+
+
+def test_without_a_frame_rate_the_cost_is_per_picture(shared, spec, capsys):
+    assert run("inject", shared / "vectors/streams/ra_vtm_bbb_q42_33f.266", spec, "-n") == 0
+    assert "bytes per picture (--fps gives bit rates)" in capsys.readouterr().out
+
+
+# --- pipes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at", ["random_access", "segments"])
+def test_pipes_give_what_files_give(tmp_path, at):
+    text = SPEC.replace("- target: 77", f"- {{target: 77, at: {at}}}")
+    (tmp_path / "spec.yaml").write_text(text)
+    assert run("inject", SAMPLE, tmp_path / "spec.yaml", "-o", tmp_path / "out.266", "-q") == 0
+    data = SAMPLE.read_bytes()
+    done = subprocess.run(
+        [*COMMAND, "inject", "-", str(tmp_path / "spec.yaml"), "-o", "-", "--json"],
+        input=data, capture_output=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    assert done.stdout == (tmp_path / "out.266").read_bytes()
+    report = json.loads(done.stderr)
+    assert (report["bytes_in"], report["bytes_out"]) == (len(data), len(done.stdout))
+
+
+def test_commands_join_in_a_pipe(tmp_path, spec):
+    line = (
+        f"cat {SAMPLE} | {sys.executable} -m nnpf_tools.main inject - {spec} -o - -q"
+        f" | {sys.executable} -m nnpf_tools.main strip - -o - -q --type all"
+    )
+    whole = subprocess.run(line, shell=True, capture_output=True, check=True, cwd=ROOT)
+    alone = subprocess.run(
+        [*COMMAND, "strip", str(SAMPLE), "-o", "-", "-q", "--type", "all"], capture_output=True, check=True, cwd=ROOT
+    )
+    assert whole.stdout == alone.stdout
+
+
+# --- for a decoder ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("decoder", ["vtm", "nokia-vvdec"])
+def test_what_is_written_for_a_decoder_breaks_none_of_its_rules(tmp_path, capsys, decoder):
+    out = tmp_path / "out.266"
+    (tmp_path / "update.nnc").write_bytes(b"an update")
+    filter_ = tmp_path / "model3.onnx"
+    filter_.write_bytes(TINT.read_bytes())
+    update = f"{tmp_path / 'update.nnc'}@decode:3"
+    options = ["--update", update, "--activate-at", "decode:3"]
+    assert run("inject", SAMPLE, "--base", filter_, "-o", out, "-q", "--for", decoder, *options) == 0
+    capsys.readouterr()
+    run("validate", out, "--for", decoder, "--json")
+    findings = json.loads(capsys.readouterr().out)["violations"]
+    # (The update's bytes are no bitstream of ISO/IEC 15938-17, which inject does not look into.)
+    assert [f for f in findings if f["rule"].startswith(("vtm-", "nokia-", "nnpfa-", "sei-"))] == []
+
+
+def test_for_vtm_the_second_message_waits_for_the_next_picture(tmp_path):
+    (tmp_path / "update.nnc").write_bytes(b"an update")
+    out = tmp_path / "out.266"
+    update = f"{tmp_path / 'update.nnc'}@random_access"
+    options = ["--update", update, "--activate-at", "decode:1", "--for", "vtm"]
+    assert run("inject", SAMPLE, "--base", TINT, "-o", out, "-q", *options) == 0
+    assert [index for index, _, kind in messages(out) if kind == 210] == [0, 1, 32, 33]
+    units = [(u.header.name, s.messages[0].payload_type) for _, u, s in sei_units(split([out.read_bytes()]), Codec.VVC)]
+    assert ("SUFFIX_SEI", 211) in units
+    assert ("PREFIX_SEI", 211) not in units
+
+
+def test_for_nokia_a_filter_of_another_kind_is_refused(tmp_path, capsys):
+    options = ["--set", "nnpfc_purpose=16", "--for", "nokia-vvdec", "-q"]
+    assert run("inject", SAMPLE, "--base", TINT, "-o", tmp_path / "out.266", *options) == 1
+    assert "--set nnpfc_purpose: 16, must be 1 or 0 (nokia-base, VVdeC" in error(capsys)
+    assert not (tmp_path / "out.266").exists()
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_mistake_in_the_specification_is_named_by_line_and_key(tmp_path, capsys):
+    path = tmp_path / "spec.yaml"
+    path.write_text("filters:\n- id: 1\n  uri: a\n  nnpfc:\n    nnpfc_padding_type: 99\n")
+    assert run("inject", SAMPLE, path, "-o", tmp_path / "out.266") == 1
+    assert error(capsys) == f"{path}: line 5: filters[0].nnpfc.nnpfc_padding_type: 99, must be 0..15"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_breaks_the_standard_in_the_stream_is_refused(tmp_path, capsys):
+    path = tmp_path / "spec.yaml"
+    path.write_text("filters:\n- id: 1\n  updates: [{uri: 'file:a.nnc', at: first}]\n")
+    assert run("inject", SAMPLE, path, "-o", tmp_path / "out.266") == 1
+    text = error(capsys)
+    assert text.startswith(f"{SAMPLE}: nnpfc at picture 0: nnpfc_base_flag: 0, and no base of nnpfc_id 1 came before")
+    assert text.endswith("--no-check writes it all the same)")
+    assert run("inject", SAMPLE, path, "-o", tmp_path / "out.266", "--no-check", "-q") == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        [SAMPLE],
+        [SAMPLE, "--base", TINT],
+        [SAMPLE, "spec.yaml", "--base", TINT, "-o", "out.266"],
+        [SAMPLE, "--base", TINT, "-o", "out.266", "--update", "a.nnc"],
+        [SAMPLE, "--base", TINT, "-o", "out.266", "--update", "a.nnc@sometimes"],
+        [SAMPLE, "--base", TINT, "-o", "out.266", "--activate-at", "poc:"],
+        [SAMPLE, "--base", TINT, "-o", "out.266", "--activate", "update"],
+        [SAMPLE, "--base", TINT, "-o", "out.266", "--set", "padding=1"],
+    ],
+)
+def test_wrong_usage(capsys, arguments):
+    assert run("inject", *arguments) == 2
+    error(capsys)
+
+
+@pytest.mark.parametrize("fps", ["0", "-25", "fast", "1/0"])
+def test_frame_rates_are_numbers(capsys, fps):
+    with pytest.raises(SystemExit) as stopped:
+        run("inject", SAMPLE, "--base", TINT, "-n", "--fps", fps)
+    assert stopped.value.code == 2
+    assert "is no number of pictures per second" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["none.266", "--base", TINT], "none.266: No such file or directory"),
+        ([SAMPLE, "none.yaml"], "none.yaml: No such file or directory"),
+        ([SAMPLE, "--base", "none.onnx"], f"{SAMPLE}: --base: none.onnx: cannot be read: No such file or directory"),
+        ([SAMPLE, "--base", TINT, "--set", "nnpfc_x=1"], f"{SAMPLE}: --set nnpfc_x: nnpfc has no such element"),
+        ([SAMPLE, "--base", TINT, "--activate-at", "poc:999"], f"{SAMPLE}: the stream has no picture poc:999"),
+        ([SAMPLE, "--base", TINT, "--activate-at", "decode:65"], f"{SAMPLE}: the stream has no picture decode:65"),
+        ([TINT, "--base", TINT, "--codec", "vvc"], f"{TINT}: offset 0: no start code; not an Annex B byte stream"),
+    ],
+)
+def test_what_is_at_fault_is_named(tmp_path, capsys, arguments, expected):
+    assert run("inject", *arguments, "-o", tmp_path / "out.266", "-q") == 1
+    assert error(capsys) == expected
+    assert not list(tmp_path.iterdir())
+
+
+def test_outputs_are_not_replaced(tmp_path, capsys):
+    out = tmp_path / "out.266"
+    out.write_bytes(b"mine")
+    assert run("inject", SAMPLE, "--base", TINT, "-o", out, "-q") == 1
+    assert error(capsys) == f"{out}: exists; --force replaces it"
+    assert run("inject", SAMPLE, "--base", TINT, "-o", SAMPLE, "--force", "-q") == 1
+    assert error(capsys) == f"{SAMPLE}: is also the input; choose another output"
+
+
+# --- the schema ------------------------------------------------------------------------------------------------------
+
+
+def test_the_published_schema_is_current(capsys):
+    assert run("inject", "--print-schema") == 0
+    assert capsys.readouterr().out == (ROOT / "docs/inject.schema.json").read_text(), (
+        "run: nnpf inject --print-schema > docs/inject.schema.json"
+    )
+
+
+def test_the_schema_is_one_and_takes_the_example():
+    schema = json.loads((ROOT / "docs/inject.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(yaml.safe_load(SPEC), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"filters": [{"base": "a.onnx"}]}, schema)
