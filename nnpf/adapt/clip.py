@@ -44,8 +44,8 @@ class Segment:
         index: 0-based.
         first, last: output indices.
         stream_bytes: of the coded pictures.
-        random_access: decode indices of the random access pictures in it, and of the picture that is output first.
-            From each of these on a receiver must know which filter is in force.
+        random_access: decode indices of the picture that is output first, in the segment and in each CLVS, and of
+            random access pictures inside. At each of these a receiver must be told which filter is in force.
         copies: of those, the ones that the update is sent with.
     """
 
@@ -127,7 +127,8 @@ def _segment(index: int, group: Sequence[tuple[int, _Coded]]) -> Segment:
         begins = at == 0 or picture.clvs != pictures[at - 1].clvs
         if begins:
             copies.append(picture.decode_index)
-        if begins or picture.random_access:
+        # The update comes with what is output first, so whatever is before it in decoding order cannot ask for it.
+        if begins or (picture.random_access and not picture.clvs_start):
             access.append(picture.decode_index)
         # What leads the first picture of a CLVS can be decoded by whoever tunes in there, so the update is known.
         if picture.random_access and not picture.clvs_start and not begins and len(pictures) - at > MAX_UNSERVED:

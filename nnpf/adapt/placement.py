@@ -35,6 +35,7 @@ def specification(
         entry["updates"] = updates
     activations = []
     running = False  # whether an activation persists from the segment before
+    sent = [copy for result in results if result.decision == "update" for copy in result.segment.copies]
     for result in results:
         if result.decision == "off":
             if running:
@@ -44,7 +45,11 @@ def specification(
             continue
         running = True
         chosen = {"nnpfa_target_base_flag": int(result.decision == "base")}
-        activations.append({"target": nnpfc_id, "at": _at(result.segment.random_access), "nnpfa": chosen})
+        places = result.segment.random_access
+        if result.decision == "update":
+            # An activation may ask for an update only after one has come (H.274 8.28.2.2), in decoding order.
+            places = tuple(at for at in places if at >= min(sent))
+        activations.append({"target": nnpfc_id, "at": _at(places), "nnpfa": chosen})
     return {"filters": [entry], **({"activations": activations} if activations else {})}
 
 
