@@ -56,7 +56,7 @@ class AdaptOptions:
         steps: of gradient descent, for a segment.
         slope: dB of 6:1:1 PSNR for each factor e of rate; None: by the QP.
         serves: bytes of video that one update serves; None: those of its segment.
-        device: of torch: "auto", "cpu", "cuda", "mps".
+        device, threads: of torch: "auto", "cpu", "cuda", "mps"; of the CPU.
         checkpoints: a folder for them; None: none are kept.
         resume: go on from them.
     """
@@ -68,6 +68,7 @@ class AdaptOptions:
     slope: float | None = None
     serves: float | None = None
     device: str = "auto"
+    threads: int = 1
     checkpoints: Path | None = None
     resume: bool = False
 
@@ -278,6 +279,7 @@ class _Adaptation:
                 self._data,
                 device=self._options.device,
                 seed=self._options.seed,
+                threads=self._options.threads,
             )
             for trial in self._trials(scope, fit):
                 if known is not None and known[1] != trial.multiple:

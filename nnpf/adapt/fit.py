@@ -7,7 +7,8 @@ one over the root of its curvature, the diagonal of the Gauss-Newton matrix of t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -64,9 +65,10 @@ class State:
 class Fit:
     """The fit of one scope of a base filter to some pictures."""
 
-    def __init__(self, model: Model, scope: Scope, data: FitData, *, device: str, seed: int) -> None:
+    def __init__(self, model: Model, scope: Scope, data: FitData, *, device: str, seed: int, threads: int = 1) -> None:
         self._model, self._scope, self._data, self._seed = model, scope, data, seed
         self._device = _device(device)
+        self._threads = threads
         self._graph = TorchGraph(model).to(self._device)
         self._graph.requires_grad_(False)
         self._own = {name: self._graph.parameter_names[name] for name in scope.masks}
@@ -80,7 +82,8 @@ class Fit:
         self._margin = picture.input.shape[1] - picture.target.shape[1]
         self._fixed = tuple(d - self._margin if d else None for d in declared[2:])
         self._reduced = _has_bfloat16(self._device)
-        self.curvature = self._curvature()
+        with _torch_threads(threads):
+            self.curvature = self._curvature()
         self._scales = {name: self._scale(name) for name in self._own}
 
     # --- batches ---
@@ -178,6 +181,12 @@ class Fit:
                 first step on, with the gradient straight through: so only what is pushed one way again and again comes
                 to differ from the base at all.
         """
+        with _torch_threads(self._threads):
+            return self._descended(state, until, total, rate, learning_rate, steps)
+
+    def _descended(
+        self, state: State, until: int, total: int, rate: float, learning_rate: float, steps: Mapping[str, float]
+    ) -> State:
         values = {name: torch.from_numpy(v).to(self._device).requires_grad_() for name, v in state.values.items()}
         first = {name: torch.from_numpy(v.copy()).to(self._device) for name, v in state.first.items()}
         second = {name: torch.from_numpy(v.copy()).to(self._device) for name, v in state.second.items()}
@@ -209,6 +218,18 @@ class Fit:
         mask = self._masks[name]
         free = delta if mask is None else delta[mask]
         return free.numel() / 8 * torch.log2(1 + math.e * free.abs().mean() / step)
+
+
+@contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    """torch with so many threads of the CPU. Its threads wait for each other by spinning: where other programs run too,
+    two threads were fifteen times slower than one, with batches as small as these."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _straight_through(delta: Tensor, step: float) -> Tensor:

@@ -58,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=800, help="of gradient descent for a segment (default 800)")
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (default 0)")
     parser.add_argument("--device", default="auto", help="of torch: cpu, cuda, mps (default: the fastest there is)")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="of torch on the CPU (default 1; more where nothing else runs)"
+    )
     parser.add_argument("--slope", type=float, metavar="DB", help="dB for each factor e of rate (default: by the QP)")
     parser.add_argument(
         "--rate-points", nargs="+", default=[], metavar="STREAM", help="the clip at other rates, to measure the slope"
@@ -111,8 +114,8 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise UsageError("stream, original, base and update are files: they are read and written more than once")
     if not args.output.endswith(".nnc"):
         raise UsageError(f"{args.output}: an update is a .nnc file")
-    if args.steps < 1 or (args.budget is not None and args.budget < 1) or args.seed < 0:
-        raise UsageError("--steps and --budget are at least 1, --seed at least 0")
+    if min(args.steps, args.threads) < 1 or (args.budget is not None and args.budget < 1) or args.seed < 0:
+        raise UsageError("--steps, --threads and --budget are at least 1, --seed at least 0")
     if args.slope is not None and args.rate_points:
         raise UsageError("give either --slope or --rate-points")
     for value in (args.slope, args.serves):
@@ -158,6 +161,7 @@ def _options(args: argparse.Namespace, codec: Codec) -> AdaptOptions:
         slope=_slope(args, codec) if args.rate_points else args.slope,
         serves=args.serves,
         device=args.device,
+        threads=args.threads,
         checkpoints=Path(f"{args.output}.checkpoints"),
         resume=args.resume,
     )
