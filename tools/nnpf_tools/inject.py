@@ -374,7 +374,7 @@ def _check(source: Source, plan: _Plan, target: Target) -> None:
         if finding.picture is None or finding.nal_index not in put_in:
             continue
         element = f"{finding.element}: " if finding.element else ""
-        text = f"{finding.name} at picture {finding.picture.decode_index}: {element}{finding.message}"
+        text = f"{finding.name or 'NAL unit'} at picture {finding.picture.decode_index}: {element}{finding.message}"
         if finding.rule.level is Level.VIOLATION:
             raise VseiError(f"{text} ({finding.rule.name}, {finding.rule.clause}; --no-check writes it all the same)")
         target.note(text, finding.rule)
