@@ -28,17 +28,24 @@ def _one_of(values: Iterable[int]) -> bytes:
 
 # A start code, and after it what `Outline` looks at: the NAL unit header and the byte after it. (H.264 has a header of
 # one byte; the byte more does no harm.) The first group is the commonest case: what starts a picture of layer 0 at
-# which decoding cannot start.
+# which decoding cannot start; the second one a further slice of such a picture.
 _TEMPORAL_ID = range(1, 8)
-_STARTED = range(0x80, 0x100)
 _ORDINARY = {
-    Codec.VVC: _one_of([0])
-    + _one_of(k << 3 | t for k in range(Vvc.IDR_W_RADL) for t in _TEMPORAL_ID)
-    + _one_of(_STARTED),
-    Codec.HEVC: _one_of(k << 1 for k in range(Hevc.BLA_W_LP)) + _one_of(_TEMPORAL_ID) + _one_of(_STARTED),
-    Codec.AVC: _one_of(ref_idc << 5 | Avc.SLICE for ref_idc in range(4)) + _one_of(_STARTED) + b".",
+    Codec.VVC: _one_of([0]) + _one_of(k << 3 | t for k in range(Vvc.IDR_W_RADL) for t in _TEMPORAL_ID),
+    Codec.HEVC: _one_of(k << 1 for k in range(Hevc.BLA_W_LP)) + _one_of(_TEMPORAL_ID),
+    Codec.AVC: _one_of(ref_idc << 5 | Avc.SLICE for ref_idc in range(4)),
 }
-_START = {codec: re.compile(b"\0\0\1(?=(%b)|(..).)" % kind, re.DOTALL) for codec, kind in _ORDINARY.items()}
+_STARTED = _one_of(range(0x80, 0x100))
+_ALL = {
+    codec: re.compile(b"\0\0\1(?=(%b)|(%b)|(..).)" % (kind + _STARTED + rest, kind + b"." + rest), re.DOTALL)
+    for codec, kind, rest in (
+        (Codec.VVC, _ORDINARY[Codec.VVC], b""),
+        (Codec.HEVC, _ORDINARY[Codec.HEVC], b""),
+        (Codec.AVC, _ORDINARY[Codec.AVC], b"."),  # three bytes always, so that LOOK_AHEAD is right
+    )
+}
+_BUT_ORDINARY = {codec: re.compile(b"\0\0\1(?!%b)(?=()()(..).)" % kind, re.DOTALL) for codec, kind in _ORDINARY.items()}
+_COUNTED, _OTHER = 1, 3  # groups
 # Bytes at the end of a block in which a start code may be that is not seen.
 LOOK_AHEAD = 5
 
@@ -61,25 +68,25 @@ class Outline:
 
     Args:
         every: give all pictures. Else: random access pictures, and those that start a CLVS.
+        count: count pictures. Without, decode_index and `pictures` mean nothing, but that the first picture has 0.
         see_sei: called for each SEI NAL unit: offset in the stream; a buffer, and where in it the NAL unit begins (with
             its start code) and ends (with the zeros after it).
 
     Attributes:
         settled: up to this offset nothing will be put in any more.
         started: a start code has come.
-        pictures: how many have begun so far.
     """
 
-    def __init__(self, codec: Codec, *, every: bool, see_sei: SeeSei | None = None) -> None:
+    def __init__(self, codec: Codec, *, every: bool, count: bool = True, see_sei: SeeSei | None = None) -> None:
         self.codec = codec
         self.settled = 0
         self.started = False
-        self._every = every
+        self._every, self._count = every, count or every
         self._see_sei = see_sei
         self._numbering = Numbering(codec)
         self._kinds = _Kinds(codec)
-        self._start = _START[codec]
-        self._plain: set[bytes] = set()  # headers of pictures that are only counted
+        self._all, self._but_ordinary = _ALL[codec].finditer, _BUT_ORDINARY[codec].finditer
+        self._only_counted: set[bytes] = set()  # NAL unit headers of pictures that are
         self._place: int | None = None  # for SEI of the next picture; None: where the next NAL unit starts
         self._open = False  # a picture of the group has begun
         self._announced = False  # by a picture header NAL unit; no slice yet
@@ -105,62 +112,69 @@ class Outline:
         kinds, numbering, every, see_sei = self._kinds, self._numbering, self._every, self._see_sei
         place, is_open, announced, after_ph = self._place, self._open, self._announced, self._after_ph
         ended, sei = self._ended, self._sei
-        bit_at = (
-            4 if self.codec is Codec.AVC else 5
-        )  # of the bit that says that a picture starts, from the start code on
+        bit_at = 4 if self.codec is Codec.AVC else 5  # of the bit that says that a picture starts, after a start code
         found: list[Place] = []
         ordinary = 0  # pictures to be counted
-        # In a group that is open, an ordinary picture opens the next: all stays as it is.
-        settled = is_open and not (announced or after_ph or ended or every) and 0 in numbering.clvs
         match = None
-        for match in self._start.finditer(buffer, begin, end):
-            if sei is not None and see_sei is not None:
-                see_sei(sei, buffer, sei - base, match.start())
-                sei = None
-            if settled and match.lastindex == 1:
-                ordinary += 1
-                continue
-            at = match.start()
-            header = match[2] or match[1][:2]
-            kind = kinds[header]
-            if place is None:
-                place = base + at - (at > 0 and buffer[at - 1] == 0)
-            starts = kind & _PH or (kind & _MAY_START and buffer[at + bit_at] & 0x80)
-            if is_open and (starts or kind & _BEGINS) and not (after_ph and kind & _VCL):
-                if ended:
-                    numbering.end_of_sequence()
-                is_open = announced = ended = False
-                place = base + at - (buffer[at - 1] == 0)
-            after_ph = False
-            picture = False
-            if is_open:
-                if kind & _VCL and announced:
-                    announced = False
-                    picture = True
-            elif starts or kind & _VCL:
-                is_open = True
-                announced = after_ph = bool(kind & _PH)
-                picture = not announced
-            elif kind & _BEFORE:
-                place = None
-            if picture and header in self._plain:
-                ordinary += 1
-            elif picture:
-                numbering.pictures += ordinary
-                ordinary = 0
-                start = numbering.picture(read_header(self.codec, header))
-                if every or start.random_access or start.clvs_start:
-                    assert place is not None
-                    found.append(Place(place, start))
-                elif not every:
-                    self._plain.add(header)
-            if kind & _EOS:
-                ended = True
-            elif kind & _SEI and see_sei is not None:
-                sei = base + at - (at > 0 and buffer[at - 1] == 0)
-            settled = is_open and not (announced or after_ph or ended or every) and 0 in numbering.clvs
-        numbering.pictures += ordinary
+        go_on: int | None = begin
+        while go_on is not None:
+            # Steady: a group is open, and an ordinary picture opens the next, just the same.
+            steady = is_open and not (announced or after_ph or ended or every) and 0 in numbering.clvs and sei is None
+            matches = (self._all if self._count or not steady else self._but_ordinary)(buffer, go_on, end)
+            go_on = None
+            for match in matches:
+                if steady and match.lastindex != _OTHER:
+                    if match.lastindex == _COUNTED:
+                        ordinary += 1
+                    continue
+                if sei is not None and see_sei is not None:
+                    see_sei(sei, buffer, sei - base, match.start())
+                    sei = None
+                at = match.start()
+                header = match[_OTHER] or bytes(buffer[at + 3 : at + 5])
+                kind = kinds[header]
+                if place is None:
+                    place = base + at - (at > 0 and buffer[at - 1] == 0)
+                starts = kind & _PH or (kind & _MAY_START and buffer[at + bit_at] & 0x80)
+                if is_open and (starts or kind & _BEGINS) and not (after_ph and kind & _VCL):
+                    if ended:
+                        numbering.end_of_sequence()
+                    is_open = announced = ended = False
+                    place = base + at - (buffer[at - 1] == 0)
+                after_ph = False
+                picture = False
+                if is_open:
+                    if kind & _VCL and announced:
+                        announced = False
+                        picture = True
+                elif starts or kind & _VCL:
+                    is_open = True
+                    announced = after_ph = bool(kind & _PH)
+                    picture = not announced
+                elif kind & _BEFORE:
+                    place = None
+                if picture and header in self._only_counted:
+                    ordinary += 1
+                elif picture:
+                    numbering.pictures += ordinary
+                    ordinary = 0
+                    start = numbering.picture(kinds.headers[header])
+                    if every or start.random_access or start.clvs_start:
+                        assert place is not None
+                        found.append(Place(place, start))
+                    else:
+                        self._only_counted.add(header)
+                if kind & _EOS:
+                    ended = True
+                elif kind & _SEI and see_sei is not None:
+                    sei = base + at - (at > 0 and buffer[at - 1] == 0)
+                if steady != (
+                    is_open and not (announced or after_ph or ended or every) and 0 in numbering.clvs and sei is None
+                ):
+                    go_on = at + 3
+                    break
         self.started = self.started or match is not None
+        numbering.pictures += ordinary
         self._place, self._open, self._announced, self._after_ph = place, is_open, announced, after_ph
         self._ended, self._sei = ended, sei
         scanned = max(begin, end - LOOK_AHEAD)
@@ -184,10 +198,13 @@ class _Kinds(dict[bytes, int]):
     def __init__(self, codec: Codec) -> None:
         super().__init__()
         self._codec = codec
+        self.headers: dict[bytes, NalHeader] = {}
 
     def __missing__(self, data: bytes) -> int:
         try:
-            kind = self._of(read_header(self._codec, data))
+            header = read_header(self._codec, data)
+            kind = self._of(header)
+            self.headers[data] = header
         except VseiError:
             kind = 0
         self[data] = kind

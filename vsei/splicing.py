@@ -21,6 +21,7 @@ from vsei.sei import TRAILING_BITS
 
 # Large enough for the loop around a block to cost nothing.
 BLOCK_BYTES = 4 << 20
+_FEW = 64
 
 
 class Source(Protocol):
@@ -43,12 +44,12 @@ class Spliced:
 
     Attributes:
         bytes_in, bytes_out: length of the streams.
-        pictures: coded pictures of the stream.
+        pictures: coded pictures of the stream, where they were counted.
     """
 
     bytes_in: int
     bytes_out: int
-    pictures: int
+    pictures: int | None
 
 
 def splice(
@@ -60,6 +61,7 @@ def splice(
     *,
     keep_existing: bool = False,
     tell: Tell | None = None,
+    count: bool = True,
     advance: Callable[[int], None] | None = None,
     head: bytes = b"",
 ) -> Spliced:
@@ -70,6 +72,7 @@ def splice(
         decided: as for `inject`.
         keep_existing: let NNPFC and NNPFA messages that the stream has already stand, instead of refusing them.
         tell: called for each message put in.
+        count: count the pictures. Without, it is faster, and decode indices that are told mean nothing.
         advance: called with the number of bytes read, again and again.
         head: the first bytes of the stream, where they were read already.
 
@@ -79,21 +82,14 @@ def splice(
     if any(placement.suffix for placement in placements):
         raise ValueError("suffix SEI goes behind the slices, which are not looked at here")
     every = decided is not None or any(p.pictures.kind in ("all", "decode") for p in placements)
-    outline = Outline(codec, every=every, see_sei=None if keep_existing else _refuse(codec))
+    outline = Outline(codec, every=every, count=count, see_sei=None if keep_existing else _refuse(codec))
     buffer = bytearray(max(BLOCK_BYTES, 2 * len(head)))
     buffer[: len(head)] = head
     filled = len(head)  # bytes of the stream in the buffer
     base = 0  # offset of the first of them
     scanned = 0
     bytes_out = 0
-
-    def write(begin: int, end: int) -> None:
-        nonlocal bytes_out
-        if end > begin:
-            with memoryview(buffer) as view, view[begin:end] as part:
-                target.write(part)
-            bytes_out += end - begin
-
+    built: dict[tuple[int, int, int], bytes] = {}  # NAL units, by placement, layer and temporal id
     more = True
     while more:
         if len(buffer) - filled < max(BLOCK_BYTES // 2, LOOK_AHEAD):
@@ -101,38 +97,51 @@ def splice(
                 raise VseiError(f"{filled} bytes, and no picture", offset=base)
             buffer.extend(bytes(len(buffer)))
         with memoryview(buffer) as view, view[filled : len(buffer) - LOOK_AHEAD] as free:
-            count = source.readinto1(free)
-        more = count > 0
-        filled += count
+            got = source.readinto1(free)
+        more = got > 0
+        filled += got
         if advance is not None and more:
-            advance(count)
+            advance(got)
         if not more:
             buffer[filled : filled + LOOK_AHEAD] = bytes(LOOK_AHEAD)
         places, scanned = outline.scan(buffer, base, scanned, filled if more else filled + LOOK_AHEAD)
         if not more:
             outline.finish(buffer, base, filled)
-        written = 0
+        inserted: list[tuple[int, bytes]] = []  # where in the buffer, what
         for offset, start in places:
-            wanted = wanted_at(start, placements, decided)
-            if not wanted:
-                continue
             at = offset - base
-            write(written, at)
-            written = at
-            start_code = LONG_START_CODE if buffer[at + 2] == 0 else START_CODE
-            for placement in wanted:
-                data = start_code + nal_unit_of(placement, codec, start)
-                target.write(data)
-                bytes_out += len(data)
+            for placement in wanted_at(start, placements, decided):
+                key = id(placement), start.layer_id, start.temporal_id
+                if key not in built:
+                    built[key] = nal_unit_of(placement, codec, start)
+                inserted.append((at, (LONG_START_CODE if buffer[at + 2] == 0 else START_CODE) + built[key]))
                 if tell is not None:
                     tell(Inserted(start, placement.message))
         if not outline.started and base + filled > (MAX_LEADING_BYTES if more else 0):
             raise VseiError("no start code; not an Annex B byte stream", offset=0)
         settled = min(outline.settled - base, filled) if more else filled
-        write(written, settled)
+        bytes_out += _write(target, buffer, settled, inserted)
         buffer[: filled - settled] = buffer[settled:filled]
         base, filled, scanned = base + settled, filled - settled, scanned - settled
-    return Spliced(base, bytes_out, outline.pictures)
+    return Spliced(base, bytes_out, outline.pictures if count else None)
+
+
+def _write(target: Target, buffer: bytearray, end: int, inserted: Sequence[tuple[int, bytes]]) -> int:
+    """Write the start of a buffer with what is inserted. Returns the number of bytes."""
+    written = 0
+    with memoryview(buffer) as view:
+        parts: list[memoryview | bytes] = []
+        for at, data in inserted:
+            parts += [view[written:at], data]
+            written = at
+        parts.append(view[written:end])
+        # Pieces go out as they are while they are large; many small ones cost less in one.
+        for part in parts if len(parts) <= _FEW else [b"".join(parts)]:
+            target.write(part)
+        for part in parts:
+            if isinstance(part, memoryview):
+                part.release()
+    return end + sum(len(data) for _, data in inserted)
 
 
 def _refuse(codec: Codec) -> SeeSei:

@@ -107,6 +107,7 @@ def test_splicing_gives_what_injecting_gives(codec, data):
     wanted = run(inject)
     block = data.draw(st.integers(1, 40))
     assert run(lambda: spliced(stream, codec, placements, block, tell=told.append)) == wanted
+    assert run(lambda: spliced(stream, codec, placements, block, count=False)) == wanted
     if isinstance(wanted, bytes):
         assert told == expected
 
@@ -118,7 +119,9 @@ def test_splicing_gives_what_injecting_gives_in_all_streams(shared, at):
         placements = [Placement(selection.parse(at), NOTE)]
         units = edit.inject(split([data]), Codec.VVC, placements, on_existing="keep")
         expected = b"".join(u.to_bytes() for u in units)
-        assert spliced(data, Codec.VVC, placements, 7000, keep_existing=True) == expected, path.name
+        for count in (True, False):
+            out = spliced(data, Codec.VVC, placements, 7000, keep_existing=True, count=count)
+            assert out == expected, path.name
 
 
 def test_messages_that_are_there_already_are_refused_at_their_offset(shared):

@@ -34,7 +34,6 @@ from vsei.messages import payload_name
 from vsei.nal import Codec
 from vsei.pictures import PictureFormat, picture_units
 from vsei.restoring import Taken, restore
-from vsei.sei import SeiMessage
 from vsei.splicing import splice
 
 if TYPE_CHECKING:
@@ -215,7 +214,10 @@ def _own(args: argparse.Namespace) -> Spec:
     data = {"filters": [entry], "activations": activations}
     labels |= {("activations", i): "--activate" for i in range(len(activations))}
     labels |= {("activations", i, "nnpfa"): "--set " for i in range(len(activations))}
-    return spec.check(spec.Spec(data, None, Path(), labels=labels))
+    if not 0 <= nnpfc_id < 2**32 - 1:
+        raise UsageError(f"--id {nnpfc_id}: must be 0..{2**32 - 2}")
+    # By construction it conforms to the schema; loading what checks that takes longer than most streams.
+    return spec.Spec(data, None, Path(), labels=labels)
 
 
 def _check_pictures(option: str, pictures: str) -> None:
@@ -405,17 +407,18 @@ def _edit(source: Source, plan: _Plan, out: BinaryIO, report: _Report, bar: Prog
         plan.decided,
         keep_existing=plan.on_existing == "keep",
         tell=report.tell,
+        count=report.counts,
         advance=bar.advance,
         head=source.head,
     )
-    report.bytes_in, report.bytes_out, report.pictures = result.bytes_in, result.bytes_out, result.pictures
+    report.bytes_in, report.bytes_out, report.pictures = result.bytes_in, result.bytes_out, result.pictures or 0
     _check_placed(plan, report)
 
 
 def _check_placed(plan: _Plan, report: _Report) -> None:
     """VseiError where a message has found no picture."""
     for placement in plan.placements if plan.decided is None else ():
-        if placement.message not in report.placed:
+        if id(placement.message) not in report.placed:
             raise VseiError(f"the stream has no picture {placement.pictures}")
 
 
@@ -458,10 +461,15 @@ class _Report:
         self._args, self._spool = args, lines
         self._noted: set[str] = set()
         self.wary_of: str | None = None
-        self.placed: set[SeiMessage] = set()
+        self.placed: set[int] = set()  # id() of messages
         self.rate: Fraction | None = None
         self.messages = self.restored = self.pictures = 0
         self.bytes_in = self.bytes_out = 0
+
+    @property
+    def counts(self) -> bool:
+        """Whether pictures are to be counted: nothing needs it that is not shown."""
+        return not self._args.quiet or self._args.json or self._args.dry_run or self._args.verbose
 
     def note(self, text: str, rule: Rule | None = None) -> None:
         """What a user should know. Of what rules warn of, each once: what a decoder needs that was asked for, and with
@@ -477,7 +485,9 @@ class _Report:
     def tell(self, inserted: Inserted) -> None:
         args, start, message = self._args, inserted.start, inserted.message
         self.messages += 1
-        self.placed.add(message)
+        self.placed.add(id(message))
+        if not (args.json or args.dry_run or args.verbose):
+            return
         name, size = payload_name(message.payload_type), len(message.payload)
         if args.json:
             entry = {
@@ -489,7 +499,7 @@ class _Report:
                 "size": size,
             }
             self._spool.write(("" if self.messages == 1 else ", ") + json.dumps(entry))
-        elif args.dry_run or args.verbose:
+        else:
             self._spool.write(f"picture {start.decode_index} (CLVS {start.clvs}): {name}, {size} bytes\n")
 
     def put_back(self, taken: Sequence[Taken]) -> None:
