@@ -23,16 +23,15 @@ SCHEMA is the JSON Schema of it. Files are named relative to the specification f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import yaml
-
-from nnpf import describe, elements, extraction
+from nnpf import describe, elements, extraction, yaml_document
 from nnpf.errors import NnpfError
+from nnpf.yaml_document import Document, DocumentError, KeyPath
 from vsei import messages, selection
 from vsei.edit import Placement
 from vsei.errors import VseiError
@@ -47,11 +46,6 @@ from vsei.selection import Selection
 if TYPE_CHECKING:
     from nnpf.model import Model
 
-# A specification that `nnpf extract` writes has some 300 bytes for each message; in memory they are ten times as many.
-MAX_SPEC_BYTES = 64 << 20
-# Aliases can make a small file stand for endlessly much.
-MAX_SPEC_VALUES = 1 << 22
-MAX_SPEC_DEPTH = 32
 # One message is one NAL unit, and less than that may have.
 MAX_PAYLOAD_BYTES = 128 << 20
 # payloadType is coded in units of 255, as many as there are; nobody will define so many.
@@ -225,56 +219,8 @@ SCHEMA: dict[str, Any] = {
 }
 
 
-KeyPath = tuple[str | int, ...]
-
-
-class SpecError(NnpfError):
-    """Something in a specification is wrong; the text names the line and the key.
-
-    Attributes:
-        path: the specification file; None where there is none.
-    """
-
-    def __init__(self, problem: str, path: str | None) -> None:
-        super().__init__(problem)
-        self.path = path
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """A specification: plain data as in the file, and where each part of it stands.
-
-    Attributes:
-        data: conforms to SCHEMA.
-        name: of the file, for errors; None where the data come from elsewhere.
-        folder: what file names are relative to.
-        lines: 1-based line of each key or list item, by its path.
-        labels: what parts of it are called, by their path, where the user gave them in another way.
-    """
-
-    data: Mapping[str, Any]
-    name: str | None
-    folder: Path
-    lines: Mapping[KeyPath, int] = field(default_factory=dict)
-    labels: Mapping[KeyPath, str] = field(default_factory=dict)
-
-    def where(self, path: Sequence[str | int]) -> str:
-        """`line 3: filters[0].nnpfc: `, as errors begin."""
-        known = tuple(path)
-        while known and known not in self.labels:
-            known = known[:-1]
-        label = self.labels.get(known, "")
-        rest = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path[len(known) :])
-        key = label + (rest.lstrip(".") if label.endswith(" ") else rest)
-        at = tuple(path)
-        while at and at not in self.lines:
-            at = at[:-1]
-        line = f"line {self.lines[at]}: " if at in self.lines else ""
-        return f"{line}{key.lstrip('.').rstrip()}: " if key else line
-
-    def error(self, path: Sequence[str | int], problem: str) -> SpecError:
-        """The error that names the line and the key of `path`."""
-        return SpecError(self.where(path) + problem, self.name)
+Spec = Document
+SpecError = DocumentError
 
 
 def load(text: str, name: str, folder: Path) -> Spec:
@@ -283,117 +229,17 @@ def load(text: str, name: str, folder: Path) -> Spec:
     Raises:
         SpecError: not YAML, or not what SCHEMA says; the text names the line and the key.
     """
-    if len(text) > MAX_SPEC_BYTES:
-        raise SpecError(f"more than {MAX_SPEC_BYTES} bytes", name)
-    loader = yaml.CSafeLoader(text)
-    try:
-        root = loader.get_single_node()
-        if root is not None:
-            _check_nodes(root, name)
-        data = None if root is None else loader.construct_document(root)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        raise SpecError(f"line {mark.line + 1 if mark else '?'}: {error.problem}", name) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        if isinstance(error, SpecError):
-            raise
-        raise SpecError(f"is not YAML: {' '.join(str(error).split())}", name) from None
-    finally:
-        loader.dispose()
-    return check(Spec({} if data is None else data, name, folder, _Lines(root)))
+    return yaml_document.load(text, name, folder, SCHEMA)
+
+
+def read(path: Path) -> Spec:
+    """As `load`, from a file, which file names in it are relative to. OSError where it cannot be read."""
+    return yaml_document.read(path, SCHEMA)
 
 
 def check(spec: Spec) -> Spec:
     """The same specification, known to conform to SCHEMA."""
-    import jsonschema
-
-    # JSON has no integers, so that 1.0 is one to its schemas; it is none here.
-    types = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
-        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
-    )
-    strict: Any = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
-        jsonschema.Draft202012Validator, type_checker=types
-    )
-    error = jsonschema.exceptions.best_match(strict(SCHEMA).iter_errors(spec.data))
-    if error is not None:
-        raise spec.error(list(error.absolute_path), _explained(error))
-    return spec
-
-
-def _explained(error: Any) -> str:
-    if error.validator in ("oneOf", "anyOf") and all("required" in option for option in error.validator_value):
-        wanted = ", ".join(option["required"][0] for option in error.validator_value)
-        return f"{'exactly' if error.validator == 'oneOf' else 'at least'} one of {wanted} is wanted"
-    if error.validator == "anyOf":
-        return f"{error.instance!r} is no value of an element"
-    return str(error.message)
-
-
-def _check_nodes(root: yaml.Node, name: str) -> None:
-    """SpecError for what YAML allows and a specification must not have: keys twice or that are no text, aliases that
-    hold themselves or stand for endlessly much, endless nesting."""
-    sizes: dict[int, int] = {}  # of what has been looked at, aliases written out
-
-    def size_of(node: yaml.Node, depth: int) -> int:
-        known = sizes.get(id(node))
-        if known is not None:
-            if known < 0:
-                raise _at_line(node, "an alias that holds itself", name)
-            return known
-        if depth > MAX_SPEC_DEPTH:
-            raise _at_line(node, f"nested more than {MAX_SPEC_DEPTH} deep", name)
-        sizes[id(node)] = -1
-        size = 1
-        if isinstance(node, yaml.MappingNode):
-            seen: set[str] = set()
-            for key, value in node.value:
-                if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
-                    raise _at_line(key, "a key that is no text", name)
-                if key.value in seen:
-                    raise _at_line(key, f"{key.value}: twice", name)
-                seen.add(key.value)
-                size += size_of(value, depth + 1)
-        elif isinstance(node, yaml.SequenceNode):
-            size += sum(size_of(item, depth + 1) for item in node.value)
-        if size > MAX_SPEC_VALUES:
-            raise _at_line(node, f"more than {MAX_SPEC_VALUES} values", name)
-        sizes[id(node)] = size
-        return size
-
-    size_of(root, 0)
-
-
-def _at_line(node: yaml.Node, problem: str, name: str) -> SpecError:
-    return SpecError(f"line {node.start_mark.line + 1}: {problem}", name)
-
-
-class _Lines(Mapping[KeyPath, int]):
-    """Where each key and list item stands, looked up when an error asks."""
-
-    def __init__(self, root: yaml.Node | None) -> None:
-        self._root = root
-
-    def __getitem__(self, path: KeyPath) -> int:
-        node, line = self._root, 0
-        if node is None:
-            raise KeyError(path)
-        line = node.start_mark.line
-        for step in path:
-            found = None
-            if isinstance(node, yaml.MappingNode):
-                found = next(((k.start_mark.line, v) for k, v in node.value if k.value == step), None)
-            elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-                found = node.value[step].start_mark.line, node.value[step]
-            if found is None:
-                raise KeyError(path)
-            line, node = found
-        return int(line) + 1
-
-    def __iter__(self) -> Iterator[KeyPath]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
+    return yaml_document.check(spec, SCHEMA)
 
 
 # --- messages for pictures -------------------------------------------------------------------------------------------

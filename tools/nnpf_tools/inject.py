@@ -38,6 +38,7 @@ from vsei.splicing import splice
 
 if TYPE_CHECKING:
     from nnpf.spec import Spec, Target
+    from nnpf.yaml_document import KeyPath
     from vsei.rules import Decoder, Rule
 
 EPILOG = """examples:
@@ -159,14 +160,7 @@ def _specification(args: argparse.Namespace) -> Spec:
 
     if args.spec is None:
         return _own(args)
-    path = Path(args.spec)
-    with path.open("rb") as file:
-        data = file.read(spec.MAX_SPEC_BYTES + 1)
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise spec.SpecError(f"is no UTF-8 text at byte {error.start}", args.spec) from None
-    return spec.load(text, args.spec, path.parent)
+    return spec.read(Path(args.spec))
 
 
 def _own(args: argparse.Namespace) -> Spec:
@@ -177,7 +171,7 @@ def _own(args: argparse.Namespace) -> Spec:
     nnpfc, nnpfa = _elements(args.set)
     nnpfc_id = 1 if args.id is None else args.id
     entry: dict[str, object] = {"id": nnpfc_id, "repeat": args.repeat or "random_access", "updates": []}
-    labels: dict[spec.KeyPath, str] = {("filters", 0): "--base", ("filters", 0, "base"): "--base"}
+    labels: dict[KeyPath, str] = {("filters", 0): "--base", ("filters", 0, "base"): "--base"}
     labels[("filters", 0, "id")] = labels[("activations", 0, "target")] = "--id"
     labels[("filters", 0, "nnpfc")] = "--set "
     if args.base:
