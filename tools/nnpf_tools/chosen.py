@@ -6,13 +6,13 @@ import argparse
 
 from nnpf.elements import payload_type
 from nnpf_tools.files import UsageError
-from nnpf_tools.streams import Source
 from vsei import edit, messages, selection
 from vsei.edit import NNPF_TYPES, Place, Unwanted
 from vsei.errors import VseiError
 from vsei.messages import NnpfActivation, NnpfCharacteristics
 from vsei.nal import Codec
 from vsei.sei import SeiMessage
+from vsei.source import Source
 
 ALL = "all"
 

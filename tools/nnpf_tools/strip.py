@@ -13,11 +13,12 @@ from collections import Counter
 
 from nnpf_tools import chosen
 from nnpf_tools.files import PIPE, add_common, check_output, open_output, progress
-from nnpf_tools.streams import open_source, write_units
+from nnpf_tools.streams import open_source
 from vsei import edit
 from vsei.edit import Place
 from vsei.messages import payload_name
 from vsei.restoring import Taken, TakenUnit
+from vsei.source import write_units
 
 EPILOG = """examples:
   nnpf strip in.266 -o out.266                               all post-filter messages
