@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -11,19 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from nnpf import outputs
+from nnpf.outputs import OutputError as OutputError  # commands have it from here
+
 PIPE = "-"
 
 
 class UsageError(Exception):
     """The arguments make no sense together; exit code 2."""
-
-
-class OutputError(ValueError):
-    """A file that must not be written."""
-
-    def __init__(self, path: str, problem: str) -> None:
-        super().__init__(problem)
-        self.path = path
 
 
 @contextmanager
@@ -52,46 +46,24 @@ def seekable_input(path: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def open_output(path: str, *, force: bool = False, inputs: tuple[str, ...] = ()) -> Iterator[BinaryIO]:
-    """A file for writing bytes, or `-` for standard output.
-
-    The file is written under a temporary name beside its place and renamed when whole, so whatever happens there is
-    the old file or the new one. An existing file is only replaced with `force`, an input never.
-    """
+    """A file for writing bytes (see `nnpf.outputs.open_output`), or `-` for standard output."""
     if path == PIPE:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    target = Path(path)
     check_output(path, force=force, inputs=inputs)
-    if target.exists() and not target.is_file():  # /dev/null, a named pipe: nothing to rename
-        with target.open("wb") as file:
-            yield file
-        return
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)  # mkstemp makes private files
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with outputs.open_output(path, force=force, inputs=[name for name in inputs if name != PIPE]) as file:
+        yield file
 
 
 def check_output(path: str, *, force: bool = False, inputs: tuple[str, ...] = ()) -> None:
     """Refuse, before any work, an output that would replace an input or, without `force`, any file."""
-    target = Path(path)
-    if path == PIPE or not target.exists():
-        if path != PIPE and not target.parent.is_dir():
-            raise FileNotFoundError(2, "no such folder", str(target.parent))
+    if path == PIPE:
         return
-    for source in inputs:
-        if source != PIPE and Path(source).exists() and target.samefile(source):
-            raise OutputError(path, "is also the input; choose another output")
-    if target.is_file() and not force:
-        raise OutputError(path, "exists; --force replaces it")
+    try:
+        outputs.check_output(path, force=force, inputs=[name for name in inputs if name != PIPE])
+    except OutputError as error:
+        raise OutputError(path, "exists; --force replaces it") if error.exists else error from None
 
 
 @contextmanager
