@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from nnpf.activation import ActivationState, Active, Timeline
 from nnpf.characteristics import furthest_output, num_input_pics, out_of_range
 from nnpf.errors import NnpfError
@@ -291,6 +293,33 @@ def _cropped(frame: Frame, picture: Picture) -> Frame:
         top, left = window.top // sub_h, window.left // sub_w
         planes.append(frame.planes[at][top : top + rows, left : left + columns])
     return Frame(tuple(planes), wanted)
+
+
+def announced_pictures(nal_units: Iterable[NalUnit], codec: Codec, *, layer_id: int = 0) -> Iterator[InputPicture]:
+    """What the bitstream says of each picture, in output order. Nothing is decoded: all samples are 0.
+
+    Raises:
+        VseiError: the stream's headers are broken.
+        NnpfError: the stream has no picture.
+    """
+    stream = _Stream(nal_units, codec, layer_id, ordered=True)
+    empty = True
+    for _ in chain(stream.units(), (None,)):  # and once more for those that the end of the stream lets out
+        while stream.expected:
+            picture = stream.expected.popleft()
+            yield stream.ready(picture, _zeros(picture_format(picture.format)), None)
+            empty = False
+    if empty:
+        raise NnpfError("the stream has no picture")
+
+
+def _zeros(form: Format) -> Frame:
+    """One sample, seen as a whole picture."""
+    zero = (np.uint8(0), np.uint16(0))
+    planes = (
+        np.broadcast_to(zero[depth > 8], shape) for shape, depth in zip(form.shapes, form.bit_depths, strict=True)
+    )
+    return Frame(tuple(planes), form)
 
 
 def given_pictures(

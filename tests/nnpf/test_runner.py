@@ -555,3 +555,27 @@ def test_a_caller_that_stops_early_leaves_nothing_running(samples: Path) -> None
     with apply(nal_units(samples / "bbb_q37.266"), Codec.VVC, ApplyOptions()) as pictures:
         assert next(pictures).record.output_index == 0
     assert threading.active_count() == before
+
+
+def test_what_is_announced_is_what_runs(samples, tmp_path):
+    """Pictures, output order, filters in force and reasons, without decoding."""
+    from nnpf.intake import announced_pictures
+
+    save(tmp_path, identity_filter(6, 6, 0))
+    placed = [
+        ("first", characteristics(overlap=0)),
+        ("poc:3", activation()),
+        ("poc:9", activation(cancel_flag=1)),
+        ("poc:12", activation(persistence_flag=0)),
+        ("poc:20", activation(7)),
+    ]
+    units = with_messages(samples / "bbb_q37.266", placed)
+    announced = list(announced_pictures(units, Codec.VVC))
+    with apply(units, Codec.VVC, ApplyOptions(sources=ModelSources(tmp_path))) as pictures:
+        ran = [shown.record for shown in pictures]
+    assert [p.picture.poc for p in announced] == [record.poc for record in ran]
+    assert [p.output_index for p in announced] == list(range(65))
+    assert [len(p.active) for p in announced] == [len(record.applied) for record in ran]
+    assert [p.output_index for p in announced if p.active] == [3, 4, 5, 6, 7, 8, 12]
+    assert [p.reasons for p in announced] == [record.reasons for record in ran]
+    assert any("no NNPFC with this id" in reason for p in announced for reason in p.reasons)

@@ -224,6 +224,7 @@ def _write(
     import yaml
 
     from nnpf.adapt.placement import specification
+    from nnpf.provenance import environment, facts_of
 
     names: list[str | None] = []
     for result, path in zip(results, outputs, strict=True):
@@ -245,6 +246,8 @@ def _write(
         "seed": args.seed,
         "segments": [result.document() for result in results],
         "files": names,
+        "inputs": facts_of({"stream": args.stream, "original": args.original, "base": args.base}),
+        "environment": environment(),
     }
     text = json.dumps(document, indent=1) + "\n"
     if args.report:

@@ -193,12 +193,16 @@ class _Results:
         self._seconds = seconds
 
     def document(self) -> dict[str, Any]:
+        from nnpf.provenance import environment, facts_of
+
         summary: dict[str, Any] = {
             "stream": None if self._args.stream == PIPE else self._args.stream,
             "pictures": sum(self._filters.values()),
             "filters": dict(self._filters),
             "seconds": round(self._seconds, 3),
-            "environment": _environment(),
+            "output": None if self._args.output == PIPE else self._args.output,
+            "inputs": facts_of({"stream": self._args.stream, "original": self._args.original}),
+            "environment": environment(),
         }
         if self._args.md5:
             summary["md5"] = self._whole.hexdigest()
@@ -262,17 +266,3 @@ def _filter_names(applied: Any) -> str:
         fields = item if isinstance(item, dict) else asdict(item)
         names.append(f"{fields['nnpfc_id']} {Path(fields['model']).name}")
     return " + ".join(names)
-
-
-def _environment() -> dict[str, str]:
-    """What the result may depend on."""
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"python": platform.python_version(), "system": platform.platform(), "cpu": platform.processor()}
-    for package in ("nnpf", "numpy", "openvino", "torch", "onnxruntime", "av"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -14,6 +14,7 @@ from nnpf.complexity import Complexity
 from nnpf.errors import NnpfError
 from nnpf.evaluation import Evaluation, FilterFacts, Means, Measured, Quality
 from nnpf.gain import MEASURES, Curves, Gain, Point, Rating, curves, gains, value
+from nnpf.provenance import environment, facts_of
 from nnpf_tools.tables import Table
 
 COMPONENTS = ("Y", "Cb", "Cr")
@@ -168,6 +169,8 @@ class Report:
                 ],
                 "bd_problem": self.no_gains,
                 "findings": self.findings,
+                "inputs": facts_of({"original": self.original}),
+                "environment": environment(),
             }
         )
         return finite
@@ -182,6 +185,7 @@ class Report:
         return {
             "label": point.label,
             "stream": stream,
+            "inputs": facts_of({"stream": stream}),
             "bytes": None if size is None else size.total,
             "message_bytes": None if size is None else size.messages,
             "rate_anchor": rates[0],
