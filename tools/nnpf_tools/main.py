@@ -27,6 +27,7 @@ COMMANDS = {
     "eval": "measure what filters gain: PSNR, SSIM, BD-rate, cost",
     "prepare": "make a base filter ready for small updates",
     "adapt": "fit an update of a base filter to a clip, and code it",
+    "batch": "run an experiment matrix: sequences, rate points, filters",
     "nnc": "encode, decode and inspect NNC payloads (ISO/IEC 15938-17)",
 }
 
