@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,9 +29,9 @@ def local_client(workers: int) -> Iterator[Client]:
     import dask
     from distributed import Client, LocalCluster
 
-    # Neither a page to look at nor a folder to spill to: jobs hand each other a few bytes.
     cluster_of: Any = LocalCluster  # the library has no types
     client_of: Any = Client
+    # Neither a page to look at nor a folder to spill to: jobs hand each other a few bytes.
     with (
         dask.config.set({"distributed.worker.use-file-locking": False, "logging.distributed": "error"}),
         cluster_of(
@@ -38,7 +39,15 @@ def local_client(workers: int) -> Iterator[Client]:
         ) as cluster,
         client_of(cluster, timeout=CONNECT_TIMEOUT) as client,
     ):
-        yield client
+        try:
+            yield client
+        except KeyboardInterrupt:
+            # Who stops it does not want to wait for workers to end in good order, nor for their commands.
+            for nanny in cluster.workers.values():
+                nanny.auto_restart = False
+                if nanny.pid:
+                    os.kill(nanny.pid, signal.SIGKILL)
+            raise
 
 
 @contextmanager

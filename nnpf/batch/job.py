@@ -19,7 +19,7 @@ from pathlib import Path
 OWN_FOLDER = "{folder}"
 RECORD = "job.json"
 STDOUT, STDERR = "stdout.txt", "stderr.txt"
-# Of what a failed command said, the last line is shown; a line is not longer than this.
+# Of what a failed command said, so much is shown.
 MAX_REASON = 500
 
 
@@ -154,4 +154,6 @@ def _reason(errors: Path, code: int) -> str:
         return (
             f"killed by {signal.Signals(-code).name}" if -code in set(signal.Signals) else f"killed by signal {-code}"
         )
-    return lines[-1][:MAX_REASON] if lines else f"exit code {code}, and not a word"
+    # A few lines are the message; of many, the last says what stopped it.
+    said = "; ".join(lines if len(lines) < 4 else lines[-1:])
+    return said[:MAX_REASON] or f"exit code {code}, and not a word"
