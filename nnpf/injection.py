@@ -24,7 +24,7 @@ from vsei.nal import Codec
 from vsei.pictures import PictureFormat, picture_units
 from vsei.restoring import Taken, restore
 from vsei.rules import DECODERS, Decoder, Rule
-from vsei.source import Progress, Source, write_units
+from vsei.source import Progress, Stream, Target, byte_stream
 from vsei.splicing import splice
 
 # So many pictures are checked with their messages before anything is written (for a certain decoder: all). Rules that
@@ -91,7 +91,7 @@ class CommonCase:
         if not 0 <= self.nnpfc_id < 2**32 - 1:
             raise SpecError(f"{called('nnpfc_id')} {self.nnpfc_id}: must be 0..{2**32 - 2}", None)
         if activate == "update" and not self.updates:
-            raise SpecError(f"{called('activate')} update: there is no {called('updates')}", None)
+            raise SpecError(f"{called('activate')} update: needs {called('updates')}", None)
         if activate == "none" and (nnpfa or self.activate_at):
             raise SpecError(f"{called('activate')} none: there is no activation to set or to place", None)
         labels: dict[KeyPath, str] = {("filters", 0): called("base"), ("filters", 0, "base"): called("base")}
@@ -242,7 +242,7 @@ def decoder_named(name: str | None, codec: Codec) -> Decoder | None:
     return DECODERS[name]
 
 
-def plan(given: Spec, source: Source, options: InjectOptions = InjectOptions()) -> Plan:
+def plan(given: Spec, source: Stream, options: InjectOptions = InjectOptions()) -> Plan:
     """What a specification means for a stream, checked against the standard's rules.
 
     A pipe is read to its end where the pictures ask for it (`Source.keep`).
@@ -294,7 +294,7 @@ def plan(given: Spec, source: Source, options: InjectOptions = InjectOptions()) 
     return found
 
 
-def _following(source: Source, decided: Sequence[frozenset[int]]) -> Sequence[frozenset[int]]:
+def _following(source: Stream, decided: Sequence[frozenset[int]]) -> Sequence[frozenset[int]]:
     """The default of `activate`: the base, then updates. The last placements are the updates, and the activations."""
     from vsei.arranging import follow_updates, orders
 
@@ -304,13 +304,13 @@ def _following(source: Source, decided: Sequence[frozenset[int]]) -> Sequence[fr
     return [*before, *updates, left, *found]
 
 
-def _picture_format(source: Source) -> PictureFormat | None:
+def _picture_format(source: Stream) -> PictureFormat | None:
     """The format of the first picture, where its headers can be read."""
     units = picture_units(split([source.head]), source.codec)
     return next((unit.picture.format for unit in units if unit.picture is not None), None)
 
 
-def _check(source: Source, found: Plan, target: Target) -> None:
+def _check(source: Stream, found: Plan, target: Target) -> None:
     """VseiError where messages that go in break a rule in the stream.
 
     A stream that can be read again is checked as it will be written; of a pipe only its head, before it is written.
@@ -370,9 +370,9 @@ class _Counts:
 
 
 def inject(
-    source: Source,
+    source: Stream,
     planned: Plan,
-    out: BinaryIO,
+    out: BinaryIO | Target,
     *,
     tell: edit.Tell | None = None,
     count: bool = True,
@@ -381,6 +381,7 @@ def inject(
     """Write the stream with the messages in.
 
     Args:
+        out: a file for a byte stream; or a target that was made for the stream (`nnpf.opening.writing`).
         tell: called for each message put in.
         count: count the pictures. Without, it is faster, and decode indices that are told mean nothing.
         progress: told of bytes read.
@@ -398,13 +399,15 @@ def inject(
             tell(inserted)
 
     pictures: int | None
-    if planned.taken or planned.on_existing == "replace" or any(p.suffix for p in planned.placements):
-        bytes_out = write_units(out, _edited(source.nal_units(counts), planned, told, counts.see))
+    target = out if isinstance(out, Target) else byte_stream(source, out)
+    by_units = planned.taken or planned.on_existing == "replace" or any(p.suffix for p in planned.placements)
+    if by_units or target.file is None:
+        bytes_out = target.take(_edited(target.stream.nal_units(counts), planned, told, counts.see))
         bytes_in, pictures = counts.bytes_in, counts.pictures
     else:
         spliced = splice(
             source.rest(),
-            out,
+            target.file,
             planned.codec,
             planned.placements,
             planned.decided,

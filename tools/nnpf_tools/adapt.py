@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nnpf_tools.files import PIPE, UsageError, add_common, check_output, open_input, open_output
 from nnpf_tools.streams import nal_units
 
 if TYPE_CHECKING:
     from nnpf.adapt.adaptation import AdaptOptions, Progress, SegmentResult
-    from nnpf.sources import Base
+    from nnpf.adapt.fitted import Fitted
     from vsei.annexb import NalUnit
-    from vsei.messages import NnpfCharacteristics
     from vsei.nal import Codec
 
 EPILOG = """examples:
@@ -79,16 +77,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     _check_usage(args)
-    from nnpf.adapt.adaptation import adapt_segment
-    from nnpf.adapt.clip import read_clip, segments
+    from nnpf.adapt.clip import segments
+    from nnpf.adapt.fitted import Fitted, adapted, load_base_filter, update_files
 
-    base, message, elements = _base(args)
+    base = load_base_filter(Path(args.base), args.id, _elements(args))
     with open_input(args.stream) as file:
         codec, units = nal_units(args, file)
         parts = segments(units, codec, args.segment)
     options = _options(args, codec)
-    outputs = _outputs(args, len(parts))
-    for path in (*outputs, _beside(args, ".yaml"), *([args.report] if args.report else [])):
+    outputs = (*update_files(Path(args.output), args.segment, len(parts)), Path(args.output).with_suffix(".yaml"))
+    for path in (*outputs, *([args.report] if args.report else [])):
         check_output(str(path), force=args.force, inputs=(args.stream, args.original, args.base))
 
     def tell(progress: Progress) -> None:
@@ -98,12 +96,12 @@ def run(args: argparse.Namespace) -> int:
             print(f"{which}: {where}, {progress.gain:+.3f} dB by {progress.payload_bytes} bytes", file=sys.stderr)
 
     results = []
-    for part, pictures in read_clip(
-        _units(args), codec, Path(args.original), parts, original_depth=args.original_depth
+    for result in adapted(
+        _units(args), codec, parts, Path(args.original), base, options, original_depth=args.original_depth, tell=tell
     ):
-        results.append(adapt_segment(base, message, part, pictures, options, codec=codec, tell=tell))
-        _note(args, results[-1])
-    _write(args, results, outputs, elements)
+        results.append(result)
+        _note(args, result)
+    _write(args, Fitted(base, args.segment, results))
     if options.checkpoints is not None:
         shutil.rmtree(options.checkpoints, ignore_errors=True)
     return 0
@@ -128,26 +126,15 @@ def _units(args: argparse.Namespace, path: str | None = None) -> Iterator[NalUni
         yield from nal_units(args, file)[1]
 
 
-def _base(args: argparse.Namespace) -> tuple[Base, NnpfCharacteristics, dict[str, Any]]:
-    """The base filter, its NNPFC message, and the elements that were given."""
-    from nnpf import describe, sources
-    from vsei.messages.nnpf import MODE_NNC, MODE_URI
-
-    elements: dict[str, Any] = {}
+def _elements(args: argparse.Namespace) -> dict[str, int]:
+    """The elements of the base's NNPFC message that were given."""
+    elements: dict[str, int] = {}
     for setting in args.set:
         name, equals, value = setting.partition("=")
         if not equals or not name.startswith("nnpfc_") or not value.lstrip("-").isdigit():
             raise UsageError(f"--set {setting}: give ELEMENT=NUMBER, as in nnpfc_padding_type=1")
         elements[name] = int(value)
-    identity: dict[str, Any] = {"nnpfc_id": args.id, "nnpfc_base_flag": 1}
-    path = Path(args.base)
-    if path.suffix == ".nnc":
-        identity |= {"nnpfc_mode_idc": MODE_NNC, "nnpfc_payload": path.read_bytes()}
-    else:
-        identity |= {"nnpfc_mode_idc": MODE_URI, "nnpfc_tag_uri": describe.ONNX_TAG, "nnpfc_uri": path.name}
-    plain = describe.characteristics(identity, None, {})
-    base = sources.load_base(plain, sources.ModelSources(None, {path.name: path}))
-    return base, describe.characteristics(identity, base.model, elements), elements
+    return elements
 
 
 def _options(args: argparse.Namespace, codec: Codec) -> AdaptOptions:
@@ -185,18 +172,6 @@ def _slope(args: argparse.Namespace, codec: Codec) -> float:
     return slope_of(points, points[0][0])
 
 
-def _outputs(args: argparse.Namespace, count: int) -> list[Path]:
-    """The file of each segment's update."""
-    path = Path(args.output)
-    if args.segment == "clip":
-        return [path]
-    return [path.with_name(f"{path.stem}_{at}{path.suffix}") for at in range(count)]
-
-
-def _beside(args: argparse.Namespace, suffix: str) -> Path:
-    return Path(args.output).with_suffix(suffix)
-
-
 def _note(args: argparse.Namespace, result: SegmentResult) -> None:
     if args.quiet or args.json:
         return
@@ -218,25 +193,10 @@ def _note(args: argparse.Namespace, result: SegmentResult) -> None:
     print(f"segment {result.segment.index}: {what}; {psnr} dB")
 
 
-def _write(
-    args: argparse.Namespace, results: Sequence[SegmentResult], outputs: Sequence[Path], elements: dict[str, Any]
-) -> None:
-    import yaml
-
-    from nnpf.adapt.placement import specification
+def _write(args: argparse.Namespace, fitted: Fitted) -> None:
     from nnpf.provenance import environment, facts_of
 
-    names: list[str | None] = []
-    for result, path in zip(results, outputs, strict=True):
-        names.append(path.name if result.payload is not None else None)
-        if result.payload is not None:
-            with open_output(str(path), force=args.force) as file:
-                file.write(result.payload)
-    folder = Path(args.output).parent
-    base = Path(os.path.relpath(args.base, folder)).as_posix()
-    data = specification(results, names, nnpfc_id=args.id, base=base, elements=elements)
-    with open_output(str(_beside(args, ".yaml")), force=args.force) as file:
-        file.write(yaml.safe_dump(data, sort_keys=False).encode())
+    written = fitted.save(args.output, force=args.force)
     document = {
         "schema_version": SCHEMA_VERSION,
         "stream": args.stream,
@@ -244,8 +204,8 @@ def _write(
         "params": args.params,
         "steps": args.steps,
         "seed": args.seed,
-        "segments": [result.document() for result in results],
-        "files": names,
+        "segments": [result.document() for result in fitted.results],
+        "files": [None if path is None else path.name for path in written],
         "inputs": facts_of({"stream": args.stream, "original": args.original, "base": args.base}),
         "environment": environment(),
     }
