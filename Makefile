@@ -2,7 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow check format clean
+MINUTES ?= 10
+
+.PHONY: demo test test-slow fuzz check format clean
 
 demo: .venv/.demo
 	$(BIN)/python tools/demo.py $(DEMO)
@@ -12,6 +14,11 @@ test: check
 
 test-slow: .venv/.dev
 	$(BIN)/python -m pytest -q -m slow
+
+# Guided by coverage, MINUTES of the CPU for each target; FUZZ="message apply" takes some of them only.
+fuzz: .venv/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(FUZZ)
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .

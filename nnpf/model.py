@@ -25,6 +25,8 @@ from nnpf.errors import NnpfError
 # The largest published post-filters stay below 100 MB; protobuf itself ends at 2 GB.
 MAX_MODEL_BYTES = 512 << 20
 MAX_NODES = 100_000
+# The newest version of the standard operators that the onnx package knows.
+MAX_OPSET = onnx.defs.onnx_opset_version()
 # One tensor inside the network: 2^31 elements are 8 GB of float32. A graph that asks for more (Tile, Expand, Resize)
 # is broken or hostile.
 MAX_TENSOR_ELEMENTS = 1 << 31
@@ -210,6 +212,12 @@ def check(proto: onnx.ModelProto, name: str) -> None:
         raise NnpfError("is not an ONNX model: it has no graph", subject=name)
     if len(graph.node) > MAX_NODES:
         raise NnpfError(f"{len(graph.node)} nodes; at most {MAX_NODES} are taken", subject=name)
+    versions = [entry.version for entry in proto.opset_import if entry.domain in _STANDARD_DOMAINS]
+    if len(versions) != 1 or not 0 < versions[0] <= MAX_OPSET:
+        # OpenVINO would look for a version that it knows one by one, from 2^63 on downwards.
+        raise NnpfError(
+            f"operator set {', '.join(map(str, versions)) or 'none'}; 1..{MAX_OPSET} is known", subject=name
+        )
     if proto.functions:
         raise NnpfError(
             "holds local functions, which are not supported: export it with functions inlined", subject=name
@@ -227,6 +235,8 @@ def check(proto: onnx.ModelProto, name: str) -> None:
             raise NnpfError(f"tensor {tensor.name!r} lies outside the file, which is not allowed", subject=name)
         if any(d < 0 for d in tensor.dims) or math.prod(tensor.dims) > MAX_TENSOR_ELEMENTS:
             raise NnpfError(f"tensor {tensor.name!r} is {list(tensor.dims)}", subject=name)
+        if tensor.data_type != onnx.TensorProto.STRING:
+            _to_array(tensor, name)  # as many values as its shape says, of a type that is known
     try:
         onnx.checker.check_model(proto)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
@@ -245,7 +255,7 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 def _to_array(tensor: onnx.TensorProto, name: str) -> Array:
     try:
         array: Array = numpy_helper.to_array(tensor)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, KeyError) as error:
         raise NnpfError(f"parameter {tensor.name!r}: {_first_line(error)}", subject=name) from None
     view = array.view()
     view.flags.writeable = False

@@ -1,0 +1,93 @@
+"""One coverage-guided run of one target, in this process, with atheris. `python -m tests.fuzz` starts these.
+
+python -m tests.fuzz.campaign TARGET CORPUS SECONDS RESULT
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.fuzz.packages import COMPILED, PACKAGES
+
+# Code that counts its branches is slower; the ordinary tests measure the same inputs without.
+SLOWDOWN = 4.0
+# An input that hangs in native code is noticed by libFuzzer, after this many seconds of the clock.
+HANG_SECONDS = 300
+
+
+def main() -> None:
+    name, corpus, seconds, result = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]), Path(sys.argv[4])
+    import atheris
+
+    with atheris.instrument_imports(include=list(PACKAGES[name]), exclude=list(COMPILED)):
+        from tests.fuzz.targets import TARGETS
+    from tests.fuzz import budget
+
+    logging.disable()
+    target = TARGETS[name]
+    corpus.mkdir(parents=True, exist_ok=True)
+    with atheris.instrument_imports(include=list(PACKAGES[name]), exclude=list(COMPILED)):
+        seeds = list(target.seeds())
+        for seed in seeds:
+            (corpus / f"seed-{hashlib.sha256(seed).hexdigest()[:16]}").write_bytes(seed)
+        target.prepare()
+        for seed in random.Random(0).sample(seeds, min(8, len(seeds))):
+            budget.attempt(target, seed)  # everything is imported
+    begun = time.process_time()
+    found: dict[str, str] = {}
+    state: dict[str, Any] = {"target": name, "runs": 0, "slowest": 0.0, "base_mib": budget.peak_bytes() >> 20}
+
+    def save() -> None:
+        state.update(
+            seconds=round(time.process_time() - begun, 1),
+            slowest=round(state["slowest"], 3),
+            peak_mib=budget.peak_bytes() >> 20,
+            corpus=sum(1 for _ in corpus.iterdir()),
+            found=found,
+        )
+        result.write_text(json.dumps(state))
+
+    def once(data: bytes) -> None:
+        # What runs is kept, so that an input that kills the process is not lost.
+        finding, taken = budget.attempt(target, data, SLOWDOWN)
+        state["runs"] += 1
+        state["slowest"] = max(state["slowest"], taken)
+        if finding is not None and finding.where not in found:
+            found[finding.where] = finding.detail
+            number = hashlib.sha256(data).hexdigest()[:12]
+            place = result.parent / f"{name}-{number}"
+            place.write_bytes(data)
+            place.with_suffix(".txt").write_text(f"{finding.where}\n{finding.detail}\n")
+            save()
+        if state["runs"] % 200 == 0:
+            save()
+        if time.process_time() - begun > seconds:
+            save()
+            os._exit(0)
+
+    options = [
+        f"-max_len={budget.MAX_INPUT_BYTES}",
+        f"-timeout={HANG_SECONDS}",
+        "-rss_limit_mb=0",  # budget.attempt looks
+        "-print_final_stats=0",
+        "-verbosity=0",
+        f"-artifact_prefix={result.parent}/{name}-",
+    ]
+    mutate = target.mutate
+    # Every third change is libFuzzer's own, which knows what the code compared.
+    custom = mutate and (lambda data, size, seed: mutate(data, size, seed) if seed % 3 else atheris.Mutate(data, size))
+    more = {"custom_mutator": custom} if custom else {}
+    atheris.Setup([sys.argv[0], *options, str(corpus)], once, **more)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
