@@ -1,26 +1,33 @@
-"""Make more clips to train on: soft ones from clips, and pans over photographs; coded by VVenC as the others are.
+"""Make more clips to train on, coded by VVenC as the others are: soft ones from clips, pans over photographs, scenes.
 
-    python tools/training/more_clips.py --clips ../shared/clips --photos SKIMAGE/data --vvenc VVENCAPP --output MORE
+    python tools/training/more_clips.py --clips ../shared/clips --packages FOLDER --vvenc VVENCAPP --output MORE
+
+FOLDER holds the packages that scenes.yaml names, unpacked. A run that was stopped goes on where it was.
 
 The clips at hand are scaled down from large pictures, so all are sharp. A network trained on them alone sharpens, and
 that costs PSNR where the source is soft (animation, shallow focus, scaled-up video). So each clip comes again as a
-cut from its middle, scaled up. Photographs (those inside the scikit-image package) add content without camera noise.
+cut from its middle, scaled up. Photographs and drawings add other content, without camera noise: see scenes.py.
 
 Writes NAME.mkv (FFV1, 8 bit, 416x240) and NAME_qQP.266 (10 bit, random access, intra period 32).
 """
 
 import argparse
+import functools
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+import yaml
 from PIL import Image
+from scenes import HEIGHT, PICTURES, WIDTH, Planes, scenes
 
-WIDTH, HEIGHT, PICTURES, RATE = 416, 240, 33, 30
+RATE = 30
 QPS = [22, 27, 32, 37, 42]
 
 # Clip -> the share of its width that is kept and scaled up; 1 / share is how soft it gets.
@@ -45,8 +52,6 @@ PANS = {
     "motorcycle_left.png": (1.0, 1.2, 90.0),
     "rocket.jpg": (0.9, 1.1, 50.0),
 }
-
-Planes = list[npt.NDArray[np.uint8]]  # luma, Cb, Cr of one picture
 
 
 def to_bytes(x: torch.Tensor) -> npt.NDArray[np.uint8]:
@@ -107,25 +112,37 @@ def write_original(pictures: list[Planes], path: Path) -> None:
 
 
 def code(pictures: list[Planes], vvenc: Path, qp: int, path: Path) -> None:
-    raw = path.with_suffix(".yuv")
+    raw, part = path.with_suffix(".yuv"), path.with_suffix(".part")
     raw.write_bytes(b"".join(plane.tobytes() for planes in pictures for plane in planes))
     command = [str(vvenc), "-i", str(raw), "-s", f"{WIDTH}x{HEIGHT}", "-c", "yuv420", "-r", str(RATE)]
-    command += ["--preset", "faster", "-q", str(qp), "-ip", "32", "-t", "1", "-v", "1", "-o", str(path)]
+    command += ["--preset", "faster", "-q", str(qp), "-ip", "32", "-t", "1", "-v", "1", "-o", str(part)]
     subprocess.run(command, check=True)
     raw.unlink()
+    part.rename(path)
+
+
+def clips(folder: Path, packages: Path, config: dict[str, Any]) -> Iterator[tuple[str, Callable[[], list[Planes]]]]:
+    for name, share in SOFT.items():
+        yield f"soft_{name}", functools.partial(soft, folder / f"{name}.mkv", share)
+    for name, motion in PANS.items():
+        yield f"pan_{Path(name).stem}", functools.partial(pan, packages / "scikit-image" / name, *motion)
+    yield from scenes(packages, config)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, required=True, help="folder of NAME.mkv")
-    parser.add_argument("--photos", type=Path, required=True, help="the folder skimage/data of scikit-image")
+    parser.add_argument("--packages", type=Path, required=True, help="folder of unpacked packages")
+    parser.add_argument("--scenes", type=Path, default=Path(__file__).with_name("scenes.yaml"), help="what they show")
     parser.add_argument("--vvenc", type=Path, required=True, help="the program vvencapp")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
-    clips = {f"soft_{name}": soft(args.clips / f"{name}.mkv", share) for name, share in SOFT.items()}
-    clips |= {f"pan_{Path(name).stem}": pan(args.photos / name, *motion) for name, motion in PANS.items()}
-    for name, pictures in clips.items():
+    torch.set_num_threads(1)
+    for name, make in clips(args.clips, args.packages, yaml.safe_load(args.scenes.read_text())):
+        if (args.output / f"{name}_q{QPS[-1]}.266").exists():
+            continue
+        pictures = make()
         write_original(pictures, args.output / f"{name}.mkv")
         for qp in QPS:
             code(pictures, args.vvenc, qp, args.output / f"{name}_q{qp}.266")

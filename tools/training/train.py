@@ -16,36 +16,56 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import integer
 import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
 import yaml
+from integer import IntegerFilter
+from muon import Muon
 from network import Filter, Shape, to_onnx
 from pairs import CODED_MAX, ORIGINAL_TO_CODED, PLANES, Pairs, cached_pairs, data_version, strength
 from torch import Tensor
+
+OPTIMISERS = {"adam": torch.optim.Adam, "muon": Muon}
+
+# Patches begin at multiples of this many tensor samples, give or take.
+GRID = 8
+# Most patches are drawn where the error is, since the rest of a picture says little; each counts the less, the likelier
+# it was drawn, so the loss is the same on the average, with less noise.
+EVEN_SHARE = 0.3
 
 # Errors are divided by this at least (10-bit levels squared). A plane that was coded almost without error, such as the
 # chroma of a grey picture, would outweigh all others.
 LEAST_MSE = 4.0
 
+PURPOSE = "less coding artefacts: H.266 | VVC, 10 bit, 4:2:0 (nnpfc_purpose bit 0, visual quality)"
+
+# What a checkpoint holds: step, network, average, optimiser, best {score, step, weights}, log, clips.
+State = dict[str, Any]
 Gains = dict[str, dict[int, list[float]]]  # clip -> QP -> dPSNR of luma, Cb, Cr
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A coded clip ready to draw patches from: coded planes padded by replication, as at the picture borders."""
+    """A coded clip ready to draw patches from. Its planes stay in the files that cached_pairs maps.
 
-    coded: list[npt.NDArray[np.generic]]
-    original: tuple[npt.NDArray[np.generic], ...]
+    Attributes:
+        mse: (T, 3), of samples in 0..1.
+        chances: (T, rows, columns) how likely a patch begins at GRID * (row, column); their sum is 1 for each picture.
+    """
+
+    pairs: Pairs
     strengths: list[float]
-    mse: npt.NDArray[np.float64]  # (T, 3), of samples in 0..1
+    mse: npt.NDArray[np.float64]
+    chances: npt.NDArray[np.float64]
 
 
 def plane_mse(pairs: Pairs) -> npt.NDArray[np.float64]:
@@ -56,10 +76,32 @@ def plane_mse(pairs: Pairs) -> npt.NDArray[np.float64]:
     return np.maximum(np.stack(errors, 1), LEAST_MSE) / CODED_MAX**2
 
 
-def load_clip(pairs: Pairs, overlap: int) -> Clip:
-    pads = [2 * overlap, overlap, overlap]
-    coded = [np.pad(c, ((0, 0), (p, p), (p, p)), mode="edge") for c, p in zip(pairs.coded, pads, strict=True)]
-    return Clip(coded, pairs.original, [strength(int(q)) for q in pairs.slice_qp], plane_mse(pairs))
+def patch_chances(pairs: Pairs, patch: int) -> npt.NDArray[np.float64]:
+    """Clip.chances: a share EVEN_SHARE alike everywhere, the rest where the coder's luma error is."""
+    block = 2 * GRID
+    error = pairs.coded[0].astype(np.float32) - np.float32(ORIGINAL_TO_CODED) * pairs.original[0]
+    pictures, high, wide = error.shape
+    rows, columns = high // block, wide // block
+    error = error[:, : rows * block, : columns * block].reshape(pictures, rows, block, columns, block)
+    energy = np.square(error).sum((2, 4), dtype=np.float64)
+    sides = -(-patch // GRID)
+    windows = np.lib.stride_tricks.sliding_window_view(energy, (sides, sides), (1, 2)).sum((3, 4))
+    share = windows / np.maximum(windows.sum((1, 2), keepdims=True), 1e-9)
+    return EVEN_SHARE / windows[0].size + (1 - EVEN_SHARE) * share
+
+
+def load_clip(pairs: Pairs, patch: int) -> Clip:
+    levels = [strength(int(q)) for q in pairs.slice_qp]
+    return Clip(pairs, levels, plane_mse(pairs), patch_chances(pairs, patch))
+
+
+def cut(plane: npt.NDArray[np.generic], top: int, left: int, size: int) -> npt.NDArray[np.generic]:
+    """A square of a plane, which goes on beyond its borders by replication, as padding type 1 has it."""
+    high, wide = plane.shape
+    if top >= 0 and left >= 0 and top + size <= high and left + size <= wide:
+        return plane[top : top + size, left : left + size]
+    rows, columns = (np.clip(np.arange(a, a + size), 0, side - 1) for a, side in ((top, high), (left, wide)))
+    return plane[rows[:, None], columns]
 
 
 def tensors(luma: Tensor, cb: Tensor, cr: Tensor) -> Tensor:
@@ -81,18 +123,18 @@ def recolour(
     coded: list[npt.NDArray[np.float32]],
     original: list[npt.NDArray[np.float32]],
     spread: list[float],
-    mirror: bool,
+    mirror: float,
     rng: np.random.Generator,
 ) -> None:
-    """Shift each plane of each patch at random, alike in coded and original; `mirror` half of the chroma about grey.
+    """Shift each plane of each patch at random, alike in coded and original; mirror a share of the chroma about grey.
 
     What the coder did to a patch hardly depends on its brightness and colour, but eight clips have few of them: without
     this a network learns which ones drifted there. With it, the luma gain on other clips doubles.
     """
     for plane, (c, o, reach) in enumerate(zip(coded, original, spread, strict=True)):
         shift = rng.uniform(-reach, reach, (len(c), 1, 1)).astype(np.float32) * CODED_MAX
-        if mirror and plane > 0:
-            turned_over = rng.random((len(c), 1, 1)) < 0.5
+        if plane > 0:
+            turned_over = rng.random((len(c), 1, 1)) < mirror
             c *= np.where(turned_over, np.float32(-1), np.float32(1))
             o *= np.where(turned_over, np.float32(-1), np.float32(1))
             shift += np.where(turned_over, np.float32(CODED_MAX + 1), np.float32(0))
@@ -106,6 +148,7 @@ class Batch:
     original: list[npt.NDArray[np.float32]]
     strengths: npt.NDArray[np.float32]
     mse: npt.NDArray[np.float32]
+    weights: npt.NDArray[np.float32]
 
 
 def draw(
@@ -117,7 +160,7 @@ def draw(
     patch: int,
     overlap: int,
     spread: list[float],
-    mirror_from: int,
+    mirror: float,
 ) -> Batch:
     """The patches of one step. Every clip and QP is as likely as any other."""
     rng = np.random.default_rng((seed, step))
@@ -126,79 +169,80 @@ def draw(
     original = [np.empty((batch, s, s), np.float32) for s in (2 * patch, patch, patch)]
     strengths = np.empty(batch, np.float32)
     mse = np.empty((batch, len(PLANES)), np.float32)
+    weights = np.empty(batch, np.float32)
     for n in range(batch):
         clip = clips[rng.integers(len(clips))]
         t = rng.integers(len(clip.strengths))
-        height, width = clip.original[1].shape[1:]
-        y, x = rng.integers(height - patch + 1), rng.integers(width - patch + 1)
+        height, width = clip.pairs.original[1].shape[1:]
+        chances = clip.chances[t]
+        at = min(int(np.searchsorted(chances.cumsum(), rng.random())), chances.size - 1)
+        weights[n] = 1 / (chances.size * chances.flat[at])
+        row, column = divmod(at, chances.shape[1])
+        y = min(GRID * row + int(rng.integers(GRID)), height - patch)
+        x = min(GRID * column + int(rng.integers(GRID)), width - patch)
         turn = int(rng.integers(8))
         for p, unit in enumerate((2, 1, 1)):
-            a, b, s, o = unit * y, unit * x, unit * size, unit * patch
-            coded[p][n] = turned(clip.coded[p][t, a : a + s, b : b + s], turn)
-            original[p][n] = turned(clip.original[p][t, a : a + o, b : b + o], turn)
+            top, left, r = unit * y, unit * x, unit * overlap
+            coded[p][n] = turned(cut(clip.pairs.coded[p][t], top - r, left - r, unit * size), turn)
+            original[p][n] = turned(cut(clip.pairs.original[p][t], top, left, unit * patch), turn)
         strengths[n] = clip.strengths[t]
         mse[n] = clip.mse[t]
-    recolour(coded, original, spread, step >= mirror_from, rng)
-    return Batch(coded, original, strengths, mse)
+    recolour(coded, original, spread, mirror, rng)
+    return Batch(coded, original, strengths, mse, weights)
 
 
-def to_tensors(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Network input (N, 7, h, w), target (N, 6, H, W), both 0..1, and the coded planes' errors (N, 3)."""
+def to_tensors(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Network input (N, 7, h, w), target (N, 6, H, W), both 0..1."""
     coded = tensors(*(torch.from_numpy(plane).to(device) for plane in batch.coded)) / CODED_MAX
     target = tensors(*(torch.from_numpy(plane).to(device) for plane in batch.original)) * (
         ORIGINAL_TO_CODED / CODED_MAX
     )
     levels = torch.from_numpy(batch.strengths).to(device).view(-1, 1, 1, 1).expand(-1, 1, *coded.shape[2:])
-    return torch.cat((coded, levels), 1), target, torch.from_numpy(batch.mse).to(device)
+    return torch.cat((coded, levels), 1).contiguous(memory_format=torch.channels_last), target
 
 
-def loss_per_sample(output: Tensor, target: Tensor, mse: Tensor, plane_weights: list[float]) -> Tensor:
-    """1.0 = the error of the coded pictures, on the average over pictures; planes weighted."""
+def planes_error(output: Tensor, target: Tensor) -> Tensor:
+    """(N, 6, H, W) twice -> (N, 3) mean squared errors of luma, Cb, Cr."""
     error = (output - target).square().mean((2, 3))
-    planes = torch.stack((error[:, :4].mean(1), error[:, 4], error[:, 5]), 1)
-    return (planes / mse * planes.new_tensor(plane_weights)).sum(1).mean()
+    return torch.stack((error[:, :4].mean(1), error[:, 4], error[:, 5]), 1)
+
+
+def loss_of(output: Tensor, target: Tensor, batch: Batch, plane_weights: list[float]) -> Tensor:
+    """1.0 = the error of the coded pictures, on the average over pictures; planes weighted."""
+    mse, weights = (torch.from_numpy(a).to(output.device) for a in (batch.mse, batch.weights))
+    shares = (planes_error(output, target) / mse * mse.new_tensor(plane_weights)).sum(1)
+    return (shares * weights).mean()
 
 
 @torch.no_grad()
-def watch(network: Filter, clips: list[tuple[int, Pairs]], every: int, device: torch.device) -> Gains:
+def watch(network: Filter, clips: list[Pairs], every: int, device: torch.device) -> Gains:
     """dPSNR of whole pictures, rounded to 10 bit as `nnpf apply` does, averaged over pictures."""
-    overlap = network.shape.overlap
+    r = network.shape.overlap
+    pads = (2 * r, r, r)
     gains: Gains = {}
-    for qp, pairs in clips:
+    for pairs in clips:
         rows = []
-        clip = load_clip(
-            Pairs(
-                pairs.clip,
-                qp,
-                tuple(p[::every] for p in pairs.coded),  # type: ignore[arg-type]
-                tuple(p[::every] for p in pairs.original),  # type: ignore[arg-type]
-                pairs.slice_qp[::every],
-            ),
-            overlap,
-        )
-        for t, level in enumerate(clip.strengths):
-            one = Batch(
-                [p[t : t + 1].astype(np.float32) for p in clip.coded],
-                [p[t : t + 1].astype(np.float32) for p in clip.original],
-                np.array([level], np.float32),
-                clip.mse[t : t + 1].astype(np.float32),
-            )
-            x, target, _ = to_tensors(one, device)
-            x = x.contiguous(memory_format=torch.channels_last)
+        for t in range(0, len(pairs.slice_qp), every):
+            coded = [
+                np.pad(c[t], p, mode="edge")[None].astype(np.float32) for c, p in zip(pairs.coded, pads, strict=True)
+            ]
+            original = [plane[t][None].astype(np.float32) for plane in pairs.original]
+            level = np.array([strength(int(pairs.slice_qp[t]))], np.float32)
+            nothing = np.empty(0, np.float32)
+            x, target = to_tensors(Batch(coded, original, level, nothing, nothing), device)
             output = (network(x) * CODED_MAX).round().clamp(0, CODED_MAX) / CODED_MAX
-            error = (output - target).double().square().mean((0, 2, 3)).cpu().numpy()
-            after = np.array([error[:4].mean(), error[4], error[5]])
-            rows.append(10 * np.log10(clip.mse[t] / after))
-        gains.setdefault(pairs.clip, {})[qp] = [float(v) for v in np.mean(rows, 0)]
+            after = planes_error(output.double(), target.double())
+            before = planes_error(x[:, :6, r:-r, r:-r].double(), target.double())
+            rows.append(10 * torch.log10(before / after)[0].cpu().numpy())
+        gains.setdefault(pairs.clip, {})[pairs.qp] = [float(v) for v in np.mean(rows, 0)]
     return gains
 
 
 def score(gains: Gains) -> float:
     """What the best checkpoint is chosen by: the luma gain of the worst clip and QP, the mean one, some chroma."""
-    rows = [row for by_qp in gains.values() for row in by_qp.values()]
-    luma = [row[0] for row in rows]
-    chroma = [(row[1] + row[2]) / 2 for row in rows]
-    return min(luma) + sum(luma) / len(luma) + 0.1 * sum(chroma) / len(chroma)
+    rows = np.array([row for by_qp in gains.values() for row in by_qp.values()])
+    mean, worst = rows.mean(0), rows.min(0)
+    return float(worst[0] + mean[0] + 0.1 * (mean[1] + mean[2]) / 2)
 
 
 def rate_at(step: int, steps: int, rate: float, warmup: int) -> float:
@@ -207,6 +251,19 @@ def rate_at(step: int, steps: int, rate: float, warmup: int) -> float:
         return rate * (step + 1) / warmup
     progress = (step - warmup) / max(1, steps - warmup)
     return rate * (0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * progress))))
+
+
+def names(patterns: list[str], folders: list[Path], qps: list[int]) -> list[str]:
+    """The clips that match, by name. A pattern takes what is there, all QPs of it; a plain name must be there."""
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        if not any(c in pattern for c in "*?["):
+            found[pattern] = None
+            continue
+        for path in sorted(path for folder in folders for path in folder.glob(f"{pattern}.mkv")):
+            if all((path.parent / f"{path.stem}_q{qp}.266").exists() for qp in qps):
+                found[path.stem] = None
+    return list(found)
 
 
 def batches(clips: list[Clip], first: int, last: int, seed: int, **size: Any) -> Iterator[Batch]:
@@ -229,43 +286,61 @@ def line(gains: Gains) -> str:
     return "  ".join(parts)
 
 
-def train(config: dict[str, Any], folders: list[Path], work: Path, device: torch.device) -> dict[str, Any]:
-    """Run all steps; returns the best checkpoint: {step, weights, gains, score, log}."""
-    data, training, seed = config["data"], config["training"], config["seed"]
+def make_network(config: dict[str, Any]) -> Filter:
     shape = Shape(**config["network"])
+    return IntegerFilter(shape) if config["integer"] else Filter(shape)
+
+
+def train(
+    config: dict[str, Any],
+    folders: list[Path],
+    work: Path,
+    device: torch.device,
+    found: Callable[[State], None],
+    start_from: Path | None = None,
+) -> State:
+    """Run all steps, from the last checkpoint on if there is one, else from the best weights of `start_from`.
+
+    `found` is called with each checkpoint that is the best so far.
+    """
+    data, training, seed = config["data"], config["training"], config["seed"]
     torch.manual_seed(seed)
-    network = Filter(shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = Filter(shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network, average = (make_network(config).to(device, memory_format=torch.channels_last) for _ in range(2))  # type: ignore[call-overload]
+    if start_from:
+        network.load_state_dict(torch.load(start_from, weights_only=True)["best"]["weights"], strict=False)
     average.load_state_dict(network.state_dict())
-    optimiser = torch.optim.Adam(network.parameters(), lr=training["rate"])
+    average.eval()
+    overlap = network.shape.overlap
+    optimiser = OPTIMISERS[training["optimiser"]](network.parameters(), lr=training["rate"])
     cache = work.parent / "cache"
+    trained = names(data["train"], folders, data["qps"])
     clips = [
-        load_clip(cached_pairs(folders, cache, clip=clip, qp=qp), shape.overlap)
-        for clip in data["train"]
+        load_clip(cached_pairs(folders, cache, clip=clip, qp=qp), training["patch"])
+        for clip in trained
         for qp in data["qps"]
     ]
-    watched = [(qp, cached_pairs(folders, cache, clip=c, qp=qp)) for c in data["watch"] for qp in data["qps"]]
-    best: dict[str, Any] = {"score": float("-inf")}
-    log: list[dict[str, Any]] = []
-    start, steps = 0, training["steps"]
+    watched = [cached_pairs(folders, cache, clip=c, qp=qp) for c in data["watch"] for qp in data["qps"]]
+    state: State = {"step": 0, "best": {"score": float("-inf")}, "log": [], "clips": []}
     checkpoint = work / "checkpoint.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True, map_location=device)
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
-        start, best, log = state["step"], state["best"], state["log"]
-        print(f"goes on from step {start}", flush=True)
-    running, began = 0.0, time.monotonic()
-    size = {key: training[key] for key in ("batch", "patch", "spread", "mirror_from")} | {"overlap": shape.overlap}
-    drawn = batches(clips, start, steps, seed, **size)
-    for step, batch in enumerate(drawn, start):
+        print(f"goes on from step {state['step']}", flush=True)
+    # A run that goes on trains on what matches then, which may be more than it began with.
+    if not state["clips"] or state["clips"][-1]["names"] != trained:
+        state["clips"].append({"from_step": state["step"], "names": trained})
+    print(f"{len(trained)} clips", flush=True)
+    start, steps = state["step"], training["steps"]
+    running, counted, began = 0.0, 0, time.monotonic()
+    size = {key: training[key] for key in ("batch", "patch", "spread", "mirror")} | {"overlap": overlap}
+    for step, batch in enumerate(batches(clips, start, steps, seed, **size), start):
         for group in optimiser.param_groups:
             group["lr"] = rate_at(step, steps, training["rate"], training["warmup"])
-        x, target, mse = to_tensors(batch, device)
-        x = x.contiguous(memory_format=torch.channels_last)
+        x, target = to_tensors(batch, device)
         output = network(x, half=step < training["half_until"] * steps)
-        loss = loss_per_sample(output, target, mse, training["plane_weights"])
+        loss = loss_of(output, target, batch, training["plane_weights"])
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -273,32 +348,27 @@ def train(config: dict[str, Any], folders: list[Path], work: Path, device: torch
         decay = min(training["average"], (step + 1) / (step + 10))
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
-        running += float(loss.detach())
+            for mean, buffer in zip(average.buffers(), network.buffers(), strict=True):
+                mean.copy_(buffer)
+        running, counted = running + float(loss.detach()), counted + 1
         done = step + 1
-        if done % training["watch_steps"] == 0 or done == steps:
-            gains = watch(average, watched, data["watch_every"], device)
-            value = score(gains)
-            since = done - start if not log else done - max(start, log[-1]["step"])
-            log.append({"step": done, "loss": running / since, "gains": gains})
-            if value > best["score"]:
-                weights = {k: v.clone() for k, v in average.state_dict().items()}
-                best = {"score": value, "step": done, "weights": weights}
-            seconds = time.monotonic() - began
-            print(
-                f"{done:6d}  {seconds:6.0f} s  loss {running / since:.4f}  score {value:.3f}  {line(gains)}",
-                flush=True,
-            )
-            running = 0.0
-            state = {
-                "step": done,
-                "network": network.state_dict(),
-                "average": average.state_dict(),
-                "best": best,
-                "log": log,
-            }
-            torch.save(state | {"optimiser": optimiser.state_dict()}, checkpoint.with_suffix(".new"))
-            checkpoint.with_suffix(".new").replace(checkpoint)
-    return best | {"log": log}
+        if done % training["watch_steps"] and done != steps:
+            continue
+        gains = watch(average, watched, data["watch_every"], device)
+        value = score(gains)
+        state["step"] = done
+        state["log"].append({"step": done, "loss": running / counted, "gains": gains})
+        seconds = time.monotonic() - began
+        print(f"{done:6d} {seconds:5.0f} s  loss {running / counted:.4f}  score {value:.3f}  {line(gains)}", flush=True)
+        running, counted = 0.0, 0
+        if value > state["best"]["score"]:
+            weights = {k: v.clone() for k, v in average.state_dict().items()}
+            state["best"] = {"score": value, "step": done, "weights": weights}
+            found(state)
+        state |= {"network": network.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict()}
+        torch.save(state, checkpoint.with_suffix(".new"))
+        checkpoint.with_suffix(".new").replace(checkpoint)
+    return state
 
 
 def environment(device: torch.device) -> dict[str, str]:
@@ -314,36 +384,45 @@ def main() -> None:
         "--work", type=Path, required=True, help="folder for checkpoints; ../cache beside it holds decoded clips"
     )
     parser.add_argument("--output", type=Path, required=True, help="ONNX file to write; its record goes to OUTPUT.json")
+    parser.add_argument(
+        "--start", type=Path, help="checkpoint.pt of another run, whose best weights this one starts from"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
-    config = yaml.safe_load(args.config.read_text())
+    config = {"integer": False} | yaml.safe_load(args.config.read_text())
     torch.set_num_threads(config["threads"])
     args.work.mkdir(parents=True, exist_ok=True)
     device = torch.device(args.device)
-    best = train(config, args.clips, args.work, device)
-    shape = Shape(**config["network"])
-    network = Filter(shape)
-    network.load_state_dict(best["weights"])
     command = f"python tools/training/train.py {args.config} --clips CLIPS MORE --work WORK --output {args.output.name}"
-    files = data_version(args.clips, config["data"]["train"] + config["data"]["watch"], config["data"]["qps"])
-    purpose = "less coding artefacts: H.266 | VVC, 10 bit, 4:2:0 (nnpfc_purpose bit 0, visual quality)"
-    onnx.save(to_onnx(network, purpose=purpose, training=command), str(args.output))
+    if args.start:
+        command += f" --start {args.start.parent.name}/{args.start.name}"
+
+    def write(state: State) -> None:
+        network = make_network(config)
+        network.load_state_dict(state["best"]["weights"])
+        export = integer.to_onnx if config["integer"] else to_onnx
+        onnx.save(export(network, purpose=PURPOSE, training=command), str(args.output))
+
+    state = train(config, args.clips, args.work, device, write, args.start)
+    qps = config["data"]["qps"]
+    used = sorted({name for part in state["clips"] for name in part["names"]} | set(config["data"]["watch"]))
     record = {
         "config": config,
         "command": command,
         "environment": environment(device),
-        "data_sha256": files,
-        "chosen_step": best["step"],
-        "log_columns": "step, loss, score; gains: clip, QP -> dB of luma, Cb, Cr on watched pictures",
+        "clips": state["clips"],
+        "data_sha256": data_version(args.clips, used, qps),
+        "chosen_step": state["best"]["step"],
+        "log_columns": "step, loss; gains: clip, QP -> dB of luma, Cb, Cr on watched pictures",
         "log": [
             entry
             | {"loss": round(entry["loss"], 4)}
             | {"gains": {c: {q: [round(v, 3) for v in r] for q, r in g.items()} for c, g in entry["gains"].items()}}
-            for entry in best["log"]
+            for entry in state["log"]
         ],
     }
     args.output.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
-    print(f"{args.output}: step {best['step']}, {shape.macs_per_luma_sample:g} MAC per luma sample", file=sys.stderr)
+    print(f"{args.output}: step {record['chosen_step']}", file=sys.stderr)
 
 
 if __name__ == "__main__":
