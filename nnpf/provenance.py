@@ -49,6 +49,33 @@ def environment() -> dict[str, str]:
     return found
 
 
+def release() -> str:
+    """The version of this program, and the commit where it runs out of a checkout or was installed from one."""
+    from importlib.metadata import version
+
+    commit = _commit()
+    return version("nnpf") + (f" ({commit})" if commit else "")
+
+
+def _commit() -> str | None:
+    """Of a checkout as `git describe` says it; of an installation from a repository as pip has noted it."""
+    import json
+    import subprocess
+    from importlib.metadata import distribution
+
+    root = Path(__file__).resolve().parent.parent
+    if (root / ".git").exists():
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=10"]
+        try:
+            found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return f"git {found.stdout.strip()}" if found.returncode == 0 else None
+    noted = json.loads(distribution("nnpf").read_text("direct_url.json") or "{}")
+    commit = noted.get("vcs_info", {}).get("commit_id")
+    return f"git {commit[:10]}" if commit else None
+
+
 def _processor() -> str:
     """The processor's name; Linux has it where Python's own look-up gives nothing."""
     import platform

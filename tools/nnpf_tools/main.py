@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from types import ModuleType
 
 from nnpf_tools.files import UsageError
@@ -29,6 +29,8 @@ COMMANDS = {
     "adapt": "fit an update of a base filter to a clip, and code it",
     "batch": "run an experiment matrix: sequences, rate points, filters",
     "nnc": "encode, decode and inspect NNC payloads (ISO/IEC 15938-17)",
+    "doctor": "try what is installed: decoders, engines, devices; how to fix what does not work",
+    "completion": "print what completes commands and options in a shell",
 }
 
 EPILOG = """examples:
@@ -44,18 +46,28 @@ def _available() -> dict[str, str]:
     return {name: summary for name, summary in COMMANDS.items() if here(f"nnpf_tools.{name}") is not None}
 
 
-def build_parser(chosen: str | None) -> argparse.ArgumentParser:
-    """The parser of all commands; only the chosen one gets its arguments (and its import)."""
+class _Version(argparse.Action):
+    """--version. What it prints takes longer to find than most commands take to start."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from nnpf.provenance import release
+
+        print(f"nnpf {release()} (H.274 V3 09/2023 and V4 01/2026)")
+        parser.exit()
+
+
+def build_parser(chosen: Container[str | None] = frozenset(COMMANDS)) -> argparse.ArgumentParser:
+    """The parser of all commands; only the chosen ones get their arguments (and their imports)."""
     parser = argparse.ArgumentParser(
         prog="nnpf",
         description="Neural-network post-filters in video bitstreams (ITU-T H.274 | ISO/IEC 23002-7).",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and the editions of H.274")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in _available().items():
-        if name == chosen:
+        if name in chosen:
             module = _module(name)
             command = commands.add_parser(
                 name,
@@ -75,17 +87,11 @@ def _module(name: str) -> ModuleType:
     return importlib.import_module(f"nnpf_tools.{name}")
 
 
-def _version() -> str:
-    from importlib.metadata import version
-
-    return f"nnpf {version('nnpf')} (H.274 V3 09/2023 and V4 01/2026)"
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     chosen = next((a for a in arguments if not a.startswith("-")), None)
-    args = build_parser(chosen).parse_args(arguments)
+    args = build_parser({chosen}).parse_args(arguments)
     try:
         code = int(_module(args.command).run(args))
         sys.stdout.flush()
