@@ -10,11 +10,11 @@ from vsei.avc.parameter_sets import (
     Sps,
     nal_unit_header,
     pic_parameter_set_rbsp,
-    rbsp_trailing_bits,
     seq_parameter_set_data,
 )
 from vsei.avc.slice_header import SliceHeader, slice_header
 from vsei.nal import Avc, Codec, NalHeader
+from vsei.rbsp import rbsp_trailing_bits
 from vsei.structures import Structure, run, structure_of
 from vsei.syntax import Syntax, TraceEntry
 

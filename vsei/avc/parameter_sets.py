@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from vsei.rbsp import limited
 from vsei.syntax import Syntax, Values
 
 # Limits keep hostile values from making long loops; a value beyond one ends the structure with an error.
@@ -60,24 +61,11 @@ class ParameterSets:
         return sps
 
 
-def limited(s: Syntax, name: str, value: int, limit: int) -> int:
-    """`value` where a loop over it is bearable. VseiError beyond `limit`."""
-    if value > limit:
-        raise s.fail(name, f"{value}, which is beyond the limit of {limit}")
-    return value
-
-
 def nal_unit_header(s: Syntax) -> None:
     """7.3.1, without the extensions of nal_unit_type 14, 20 and 21."""
     s.u(1, "forbidden_zero_bit", max=0)
     s.u(2, "nal_ref_idc")
     s.u(5, "nal_unit_type")
-
-
-def rbsp_trailing_bits(s: Syntax) -> None:
-    """7.3.2.11"""
-    s.fixed(1, "rbsp_stop_one_bit", 1)
-    s.align("rbsp_alignment_zero_bit")
 
 
 def seq_parameter_set_data(s: Syntax) -> Sps:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vsei.avc.parameter_sets import MAX_MBS, ParameterSets, Pps, Sps, limited
+from vsei.avc.parameter_sets import MAX_MBS, ParameterSets, Pps, Sps
 from vsei.nal import Avc, NalHeader
+from vsei.rbsp import limited
 from vsei.syntax import Syntax, Values
 
 P_SLICE, B_SLICE, I_SLICE, SP_SLICE, SI_SLICE = range(5)  # slice_type % 5 (Table 7-6)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from vsei.rbsp import limited
 from vsei.syntax import Syntax
 
 # Limits keep hostile values from making long loops; a value beyond one ends the structure with an error.
@@ -19,25 +20,12 @@ MAX_CPB_COUNT = 32  # E.3.2: cpb_cnt_minus1 is 0..31
 MAX_PIC_SIZE = 1 << 17  # samples; A.4.1 allows 16 888 (v2: level 7.2)
 
 
-def limited(s: Syntax, name: str, value: int, limit: int) -> int:
-    """`value` where a loop over it is bearable. VseiError beyond `limit`."""
-    if value > limit:
-        raise s.fail(name, f"{value}, which is beyond the limit of {limit}")
-    return value
-
-
 def nal_unit_header(s: Syntax) -> None:
     """7.3.1.2"""
     s.u(1, "forbidden_zero_bit", max=0)
     s.u(6, "nal_unit_type")
     s.u(6, "nuh_layer_id", max=62)
     s.u(3, "nuh_temporal_id_plus1", min=1)
-
-
-def rbsp_trailing_bits(s: Syntax) -> None:
-    """7.3.2.11"""
-    s.fixed(1, "rbsp_stop_one_bit", 1)
-    s.align("rbsp_alignment_zero_bit")
 
 
 def profile_tier_level(s: Syntax, max_sub_layers_minus1: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from vsei.errors import VseiError
-from vsei.hevc.common import nal_unit_header, rbsp_trailing_bits
+from vsei.hevc.common import nal_unit_header
 from vsei.hevc.parameter_sets import (
     ParameterSets,
     Pps,
@@ -18,6 +18,7 @@ from vsei.hevc.parameter_sets import (
 )
 from vsei.hevc.slice_header import SliceHeader, slice_segment_header
 from vsei.nal import Hevc, NalHeader
+from vsei.rbsp import rbsp_trailing_bits
 from vsei.structures import ParsedSets, Structure, run, structure_of
 from vsei.syntax import Syntax, TraceEntry
 

@@ -15,12 +15,12 @@ from vsei.hevc.common import (
     CommonHrd,
     RefPicSet,
     hrd_parameters,
-    limited,
     profile_tier_level,
     scaling_list_data,
     st_ref_pic_set,
     sub_layer_ordering_info,
 )
+from vsei.rbsp import limited
 from vsei.syntax import Syntax, Values
 
 MAX_LAYER_SETS = 1024  # 7.4.3.1: vps_num_layer_sets_minus1 is at most 1023

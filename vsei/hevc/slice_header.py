@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vsei.hevc.common import MAX_LONG_TERM_PICS, limited, st_ref_pic_set
+from vsei.hevc.common import MAX_LONG_TERM_PICS, st_ref_pic_set
 from vsei.hevc.parameter_sets import ParameterSets, Pps, Sps
 from vsei.nal import Hevc
+from vsei.rbsp import limited
 from vsei.syntax import Syntax, Values
 
 B_SLICE, P_SLICE, I_SLICE = 0, 1, 2  # slice_type (Table 7-7)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from vsei.rbsp import limited
 from vsei.syntax import Syntax
-from vsei.vvc.common import ceil_log2, extension_data, limited
+from vsei.vvc.common import ceil_log2, extension_data
 
 ALF_APS, LMCS_APS, SCALING_APS = 0, 1, 2  # aps_params_type (Table 6)
 NUM_ALF_FILTERS = 25

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from vsei.rbsp import limited
 from vsei.syntax import Syntax, Values
 
 # Limits keep hostile values from making long loops; a value beyond one ends the structure with an error.
@@ -28,13 +29,6 @@ def ceil_div(value: int, divisor: int) -> int:
     return -(-value // divisor)
 
 
-def limited(s: Syntax, name: str, value: int, limit: int) -> int:
-    """`value` where a loop over it is bearable. VseiError beyond `limit`."""
-    if value > limit:
-        raise s.fail(name, f"{value}, which is beyond the limit of {limit}")
-    return value
-
-
 def nal_unit_header(s: Syntax) -> None:
     """7.3.1.2"""
     s.u(1, "forbidden_zero_bit", max=0)
@@ -42,12 +36,6 @@ def nal_unit_header(s: Syntax) -> None:
     s.u(6, "nuh_layer_id", max=55)
     s.u(5, "nal_unit_type")
     s.u(3, "nuh_temporal_id_plus1", min=1)
-
-
-def rbsp_trailing_bits(s: Syntax) -> None:
-    """7.3.2.17"""
-    s.fixed(1, "rbsp_stop_one_bit", 1)
-    s.align("rbsp_alignment_zero_bit")
 
 
 def extension_data(s: Syntax, prefix: str) -> None:

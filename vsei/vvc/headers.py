@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from vsei.errors import VseiError
 from vsei.nal import Vvc
+from vsei.rbsp import limited
 from vsei.syntax import Syntax, Values
-from vsei.vvc.common import MAX_EXTENSION_BYTES, NO_LIST, RefPicList, ceil_log2, limited, ref_pic_list_struct
+from vsei.vvc.common import MAX_EXTENSION_BYTES, NO_LIST, RefPicList, ceil_log2, ref_pic_list_struct
 from vsei.vvc.parameter_sets import ParameterSets
 from vsei.vvc.pps import MAX_TILES, Pps, deblocking_offsets
 from vsei.vvc.slices import raster_substreams, rectangular_slices, subpic_ids, substreams

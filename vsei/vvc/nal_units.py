@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from vsei.nal import NalHeader, Vvc
+from vsei.rbsp import rbsp_trailing_bits
 from vsei.structures import ParsedSets, Structure, run, structure_of
 from vsei.syntax import Syntax, TraceEntry
 from vsei.vvc.aps import adaptation_parameter_set_rbsp
-from vsei.vvc.common import nal_unit_header, rbsp_trailing_bits
+from vsei.vvc.common import nal_unit_header
 from vsei.vvc.headers import PictureHeader, SliceHeader, picture_header_structure, slice_header
 from vsei.vvc.opi_dci import (
     access_unit_delimiter_rbsp,

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vsei.errors import VseiError
+from vsei.rbsp import limited
 from vsei.syntax import Syntax, Values
-from vsei.vvc.common import ceil_div, extension_data, limited
+from vsei.vvc.common import ceil_div, extension_data
 from vsei.vvc.sps import MAX_PIC_SIZE, MAX_SUBPICS
 
 # Table A.2, level 6.3. Loops over tiles and slices consume few bits or none, so they need a limit.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vsei.rbsp import limited
 from vsei.syntax import Syntax, Values
 from vsei.vvc.common import (
     MAX_REF_PIC_LISTS,
@@ -13,7 +14,6 @@ from vsei.vvc.common import (
     ceil_log2,
     dpb_parameters,
     general_timing_hrd_parameters,
-    limited,
     ols_timing_hrd_parameters,
     profile_tier_level,
     ref_pic_list_struct,

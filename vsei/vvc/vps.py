@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vsei.rbsp import limited
 from vsei.syntax import Syntax, Values
 from vsei.vvc.common import (
     MAX_SUBLAYERS,
     dpb_parameters,
     extension_data,
     general_timing_hrd_parameters,
-    limited,
     ols_timing_hrd_parameters,
     profile_tier_level,
 )
