@@ -34,6 +34,9 @@ from network import Filter, Shape, to_onnx
 from pairs import CODED_MAX, ORIGINAL_TO_CODED, PLANES, Pairs, cached_pairs, data_version, strength
 from torch import Tensor
 
+from nnpf.model import Model
+from nnpf.prepare import prepare
+
 OPTIMISERS = {"adam": torch.optim.Adam, "muon": Muon}
 
 # Patches begin at multiples of this many tensor samples, give or take.
@@ -291,6 +294,14 @@ def make_network(config: dict[str, Any]) -> Filter:
     return IntegerFilter(shape) if config["integer"] else Filter(shape)
 
 
+def exported(network: Filter, training: str) -> onnx.ModelProto:
+    """The filter as ONNX; a real one with its multipliers and offsets in one tensor, ready for `nnpf adapt`."""
+    if isinstance(network, IntegerFilter):
+        return integer.to_onnx(network, purpose=PURPOSE, training=training)
+    model = to_onnx(network, purpose=PURPOSE, training=training)
+    return prepare(Model(model, "filter"), ("multipliers", "biases")).proto
+
+
 def train(
     config: dict[str, Any],
     folders: list[Path],
@@ -400,8 +411,7 @@ def main() -> None:
     def write(state: State) -> None:
         network = make_network(config)
         network.load_state_dict(state["best"]["weights"])
-        export = integer.to_onnx if config["integer"] else to_onnx
-        onnx.save(export(network, purpose=PURPOSE, training=command), str(args.output))
+        onnx.save(exported(network, command), str(args.output))
 
     state = train(config, args.clips, args.work, device, write, args.start)
     qps = config["data"]["qps"]
