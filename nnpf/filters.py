@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +16,7 @@ import numpy as np
 
 from nnpf.activation import Active
 from nnpf.characteristics import patch_process
+from nnpf.engines import CPU_MAX_BATCH, CPU_ROOM, MAX_LANES, OutOfMemory, Precision, Settings, available_cores
 from nnpf.errors import NnpfError
 from nnpf.frames import Format, Frame
 from nnpf.sources import Base, ModelSources, apply_update, load_base
@@ -21,7 +24,7 @@ from nnpf.tensors import Array, PatchPlan, PatchProcess, choose_patch
 from vsei.messages import NnpfCharacteristics
 
 if TYPE_CHECKING:
-    from nnpf.engines import Engine
+    from nnpf.engines import Engine, Network
     from nnpf.model import Model, Shape
 
 # Networks that stay compiled: a stream alternates between a base and a few updates.
@@ -30,12 +33,6 @@ MAX_NETWORKS = 4
 MAX_FORMATS = 4
 # Filters that could not be made, remembered so that they are not tried for every picture.
 MAX_FAILURES = 256
-# Tensors inside the network, at most, in bytes as the graph's shapes give them. A constant, so that the choice of
-# patches does not depend on the machine.
-NETWORK_BYTES = 2 << 30
-# Patches in one run of the network. More gain nothing on a CPU: each one fills its caches.
-MAX_BATCH = 8
-
 Key = tuple[NnpfCharacteristics, NnpfCharacteristics | None]
 
 
@@ -47,6 +44,7 @@ class Applied:
         model: its name, and that of its update.
         update: whether an update was in force.
         engine, device: what ran it.
+        precision: what it computed in: "f32", "bf16", "f16", "integer".
         patch: columns and rows of a patch, in units (see `nnpf.tensors`), without overlap.
         patches: how many made up the picture.
         strength: StrengthControlVal of the current picture, where the filter takes it.
@@ -60,6 +58,7 @@ class Applied:
     update: bool
     engine: str
     device: str
+    precision: str
     patch: tuple[int, int]
     patches: int
     strength: float | None
@@ -70,11 +69,25 @@ class Applied:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineChoice:
-    """See `nnpf.engines.select_engine`."""
+    """See `nnpf.engines.select_engine` and `nnpf.engines.Settings`."""
 
     engine: str = "auto"
     device: str = "auto"
     threads: int = 0
+    lanes: int = 1
+    precision: Precision = "f32"
+    deterministic: bool = False
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(
+            threads=self.threads, lanes=self.lanes, precision=self.precision, deterministic=self.deterministic
+        )
+
+
+def lanes_for(threads: int) -> int:
+    """How many pictures to filter at the same time on some threads (0: all cores)."""
+    return min(MAX_LANES, threads or available_cores())
 
 
 class Patching(NamedTuple):
@@ -85,23 +98,30 @@ class Patching(NamedTuple):
     fixed_batch: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Prepared:
-    """What does not change from picture to picture of one format."""
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """What one thread needs to run a filter: a network, and memory that is used again and again.
 
-    patching: Patching
-    into: Array  # memory of the input tensor, used again and again
+    `into`: of the input tensor, for each picture format.
+    """
+
+    engine: Engine
+    network: Network
+    into: OrderedDict[Format, Array] = field(default_factory=OrderedDict)
 
 
 class Filter:
-    """One base filter, with or without an update, compiled."""
+    """One base filter, with or without an update, compiled. May run in several threads at a time."""
 
     def __init__(self, model: Model, base: NnpfCharacteristics, engines: Engines) -> None:
         self.model, self.base = model, base
         self._candidates = iter(engines.candidates(model))
         self._refusals: list[str] = []
         self._proved = False  # whether the network has run: engines find out late what they do not cover
-        self._prepared: OrderedDict[Format, _Prepared] = OrderedDict()
+        self._proving = threading.RLock()  # held by a run until that is known
+        self._lock = threading.Lock()
+        self._patchings: OrderedDict[Format, Patching] = OrderedDict()
+        self._idle: list[_Lane] = []
         self._next_engine(None)
 
     def _next_engine(self, error: NnpfError | None) -> None:
@@ -109,13 +129,15 @@ class Filter:
         first = error
         for make in self._candidates:
             try:
-                self.engine = make()
-                self._network = self.engine.compile(self.model)
+                engine = make()
+                network = engine.compile(self.model)
             except NnpfError as caught:
                 first = first or caught
                 self._refusals.append(str(caught))
             else:
-                self._device = self.engine.device
+                self._engine, self._network, self._device = engine, network, engine.device
+                self._idle = [_Lane(engine, network)]
+                self._patchings.clear()
                 return
         raise first or NnpfError("no engine is installed")
 
@@ -135,58 +157,100 @@ class Filter:
             taken_over: for each picture of the output tensor the one whose planes it takes where the filter makes none.
             patch, out_bit_depth: see `nnpf.runner.ApplyOptions`.
         """
-        prepared = self._prepare(frames[0].format, patch, out_bit_depth)
-        plan = prepared.patching.plan
+        form = frames[0].format
         others = _other_inputs(self.model, active)
-        name = self.model.tensor_input.name
-        start = time.perf_counter()
-        tensor = plan.pack(frames, strengths, prepared.into)
-        packed = time.perf_counter()
-        output = self._inferred(prepared.patching, tensor, {**others}, name)
-        inferred = time.perf_counter()
-        results = plan.store(output, [taken_over(at) for at in range(plan.process.num_output_pics)])
-        stored = time.perf_counter()
+        while True:
+            with self._proving if not self._proved else nullcontext():
+                lane = self._take_lane()
+                patching = self.patching(form, patch, out_bit_depth)
+                plan = patching.plan
+                start = time.perf_counter()
+                tensor = plan.pack(frames, strengths, _memory(lane, form, plan))
+                packed = time.perf_counter()
+                try:
+                    output = self._inferred(lane, patching, tensor, others)
+                except NnpfError as error:
+                    if self._proved:
+                        raise
+                    self._refusals.append(f"{lane.engine.name}: {error}")
+                    self._next_engine(error)
+                    continue
+                self._proved = True
+            inferred = time.perf_counter()
+            # The output may lie in the network's memory: the lane is free when it is stored.
+            results = plan.store(output, [taken_over(at) for at in range(plan.process.num_output_pics)])
+            stored = time.perf_counter()
+            self._idle.append(lane)
+            break
         return results, Applied(
             nnpfc_id=active.nnpfc_id,
             model=self.model.name,
             update=active.update is not None,
-            engine=self.engine.name,
+            engine=lane.engine.name,
             device=self._device,
+            precision=lane.network.precision,
             patch=(plan.patch[1], plan.patch[0]),
             patches=plan.num_patches,
             strength=float(strengths[0]) if plan.process.strength else None,
             seconds=(packed - start, inferred - packed, stored - inferred),
-            exact=self._network.exact,
+            exact=lane.network.exact,
             instead_of="; ".join(self._refusals) or None,
         )
 
-    def _inferred(self, patching: Patching, tensor: Array, others: dict[str, Array], name: str) -> Array:
-        plan, max_batch, fixed_batch = patching
+    def _take_lane(self) -> _Lane:
+        with self._lock:
+            return self._idle.pop() if self._idle else _Lane(self._engine, self._network.another())
+
+    def _inferred(self, lane: _Lane, patching: Patching, tensor: Array, others: Mapping[str, Array]) -> Array:
+        name = self.model.tensor_input.name
 
         def network(batch: Array) -> Array:
-            return self._network.run({name: batch, **others})
+            return lane.network.run({name: batch, **others})
 
         while True:
+            plan, max_batch, fixed_batch = patching
             try:
-                output = plan.run(network, tensor, max_batch=max_batch, fixed_batch=fixed_batch)
-            except NnpfError as error:
-                if self._proved:
-                    raise
-                self._refusals.append(f"{self.engine.name}: {error}")
-                self._next_engine(error)
-            else:
-                self._proved = True
-                return output
+                return plan.run(network, tensor, max_batch=max_batch, fixed_batch=fixed_batch)
+            except OutOfMemory as error:
+                if fixed_batch or max_batch == 1:
+                    raise NnpfError(
+                        f"{self._device} has too little memory for {max_batch} patch(es) of {plan.patch[1]}x"
+                        f"{plan.patch[0]}: {error}; choose smaller patches (--patch) or another device"
+                    ) from None
+                patching = self._halved(patching)
 
-    def _prepare(self, form: Format, patch: tuple[int, int] | None, out_bit_depth: int | None) -> _Prepared:
-        prepared = self._prepared.get(form)
-        if prepared is None:
-            patching = plan_patches(self.model, patch_process(self.base, form, out_bit_depth), patch)
-            prepared = self._prepared[form] = _Prepared(patching, patching.plan.new_input())
-            if len(self._prepared) > MAX_FORMATS:
-                self._prepared.popitem(last=False)
-        self._prepared.move_to_end(form)
-        return prepared
+    def _halved(self, patching: Patching) -> Patching:
+        """Fewer patches at a time from now on, never smaller ones: their size is the bitstream's or the user's."""
+        smaller = patching._replace(max_batch=patching.max_batch // 2)
+        with self._lock:
+            for form, known in self._patchings.items():
+                if known.plan is patching.plan and known.max_batch > smaller.max_batch:
+                    self._patchings[form] = smaller
+        return smaller
+
+    def patching(self, form: Format, patch: tuple[int, int] | None, out_bit_depth: int | None) -> Patching:
+        """How pictures of a format are cut into patches. NnpfError when the filter does not suit them."""
+        with self._lock:
+            found = self._patchings.get(form)
+            if found is None:
+                process = patch_process(self.base, form, out_bit_depth)
+                engine = self._engine
+                found = plan_patches(self.model, process, patch, max_batch=engine.max_batch, room=engine.room)
+                self._patchings[form] = found
+                if len(self._patchings) > MAX_FORMATS:
+                    self._patchings.popitem(last=False)
+            self._patchings.move_to_end(form)
+            return found
+
+
+def _memory(lane: _Lane, form: Format, plan: PatchPlan) -> Array:
+    found = lane.into.get(form)
+    if found is None:
+        found = lane.into[form] = plan.new_input()
+        if len(lane.into) > MAX_FORMATS:
+            lane.into.popitem(last=False)
+    lane.into.move_to_end(form)
+    return found
 
 
 class Engines:
@@ -212,7 +276,7 @@ class Engines:
         from nnpf.engines import select_engine
 
         if name not in self._made:
-            self._made[name] = select_engine(name, self._choice.device, threads=self._choice.threads)
+            self._made[name] = select_engine(name, self._choice.device, settings=self._choice.settings)
         return self._made[name]
 
 
@@ -265,11 +329,20 @@ class Filters:
 # --- which patches ---------------------------------------------------------------------------------------------------
 
 
-def plan_patches(model: Model, process: PatchProcess, patch: tuple[int, int] | None = None) -> Patching:
+def plan_patches(
+    model: Model,
+    process: PatchProcess,
+    patch: tuple[int, int] | None = None,
+    *,
+    max_batch: int = CPU_MAX_BATCH,
+    room: int = CPU_ROOM,
+) -> Patching:
     """The patches to use with a model.
 
     Args:
-        patch: columns and rows that the caller asks for; None: what computes least within NETWORK_BYTES.
+        patch: columns and rows that the caller asks for; None: what computes least within CPU_ROOM, whatever the
+            device, so that the choice does not depend on the machine.
+        max_batch, room: see `nnpf.engines.Engine`; they decide how many patches go in one run.
 
     Raises:
         NnpfError: the model does not suit the process.
@@ -285,21 +358,28 @@ def plan_patches(model: Model, process: PatchProcess, patch: tuple[int, int] | N
             raise NnpfError(
                 f"patches of {process.patch_width}x{process.patch_height} are signalled; no other size is allowed"
             )
-        return _batched(model, plan_for(choose_patch(process, max_positions=1)))
+        return _batched(model, max_batch, room, plan_for(choose_patch(process, max_positions=1)))
     if patch is not None:
         fixed = (patch[1] + margin, patch[0] + margin)
-        return _batched(model, plan_for(choose_patch(process, max_positions=1 << 62, fixed=fixed)))
+        return _batched(model, max_batch, room, plan_for(choose_patch(process, max_positions=1 << 62, fixed=fixed)))
     try:
-        return _batched(model, plan_for(choose_patch(process, max_positions=_max_positions(model, process, plan_for))))
+        return _batched(
+            model,
+            max_batch,
+            room,
+            plan_for(choose_patch(process, max_positions=_max_positions(model, process, plan_for))),
+        )
     except NnpfError:
         # The graph may be made for one size only, whatever the message leaves free.
         rows, columns = spec.shape[-3:-1] if process.component_last else spec.shape[-2:]
         if rows is None or columns is None:
             raise
-        return _batched(model, plan_for(choose_patch(process, max_positions=1 << 62, fixed=(rows, columns))))
+        return _batched(
+            model, max_batch, room, plan_for(choose_patch(process, max_positions=1 << 62, fixed=(rows, columns)))
+        )
 
 
-def _batched(model: Model, plan: PatchPlan) -> Patching:
+def _batched(model: Model, max_batch: int, room: int, plan: PatchPlan) -> Patching:
     """The plan with the number of patches in one run. NnpfError when the model does not take such patches."""
     problem = _misfit(model, plan, 1)
     declared = model.tensor_input.shape[0]
@@ -311,7 +391,7 @@ def _batched(model: Model, plan: PatchPlan) -> Patching:
     if plan.num_patches == 1:
         return Patching(plan, 1)
     peak = model.cost(_shapes(model, plan, 1)).peak_bytes
-    batch = max(1, min(MAX_BATCH, plan.num_patches, NETWORK_BYTES // max(1, peak)))
+    batch = max(1, min(max_batch, plan.num_patches, room // max(1, peak)))
     # A graph that was exported for a batch of 1 mostly takes more; its shapes tell.
     return Patching(plan, batch if batch == 1 or _misfit(model, plan, batch) is None else 1)
 
@@ -325,7 +405,7 @@ def _max_positions(model: Model, process: PatchProcess, plan_for: Callable[[tupl
             cost = model.cost(_shapes(model, plan_for((rows, columns)), 1))
         except NnpfError:
             continue  # nothing so small is legal, or the graph takes one size only, which is tried later
-        return max(1, NETWORK_BYTES * (rows + margin) * (columns + margin) // max(1, cost.peak_bytes))
+        return max(1, CPU_ROOM * (rows + margin) * (columns + margin) // max(1, cost.peak_bytes))
     return 1 << 62
 
 

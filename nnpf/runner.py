@@ -4,18 +4,19 @@
         for shown in pictures:
             write_frame(file, shown.frame)
 
-Decoding, filtering and the caller's loop run at the same time, a few pictures apart; memory does not grow with the
-length of the stream. What was applied to each picture, with what and how long it took, comes with the picture. What
-cannot be done is an error, or a reason in the record; nothing is left out in silence.
+Decoding, the filtering of a few pictures at a time, and the caller's loop run at the same time; memory does not grow
+with the length of the stream. What was applied to each picture, with what and how long it took, comes with the picture.
+What cannot be done is an error, or a reason in the record; nothing is left out in silence.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -29,9 +30,12 @@ from nnpf.characteristics import (
     output_pictures,
     strength_control,
 )
+from nnpf.engines import Precision
 from nnpf.errors import NnpfError
-from nnpf.filters import Applied, EngineChoice, Filters
+from nnpf.filters import Applied, EngineChoice, Filters, lanes_for
 from nnpf.frames import Format, Frame, Plane
+from nnpf.inference import Given, Inference, Inferences, Made, Result
+from nnpf.inference import Picture as Samples
 from nnpf.intake import DecodedSource, InputPicture, decoded_pictures, given_pictures
 from nnpf.pipeline import running_ahead
 from nnpf.sources import ModelSources
@@ -40,8 +44,10 @@ from vsei.messages.nnpf import PICTURE_RATE_UPSAMPLING
 from vsei.nal import Codec
 from vsei.pictures import Picture
 
-# Pictures that wait between two stages: enough to keep both busy, little enough for 8K (50 MB each).
+# Decoded pictures that wait for their filter: enough to keep both busy, little enough for 8K (50 MB each).
 QUEUE_DEPTH = 3
+# Pictures for each network that runs: one in it, one that waits.
+_AHEAD = 2
 # Pictures that are kept for filters of several input pictures before any such filter is known.
 _KEPT_BYTES = 64 << 20
 _MAX_INPUT_PICS = 64  # nnpfc_num_input_pics_minus1 is at most 63
@@ -55,7 +61,8 @@ class ApplyOptions:
 
     Attributes:
         sources: where models may come from.
-        engine, device, threads: see `nnpf.engines.select_engine`.
+        engine, device: see `nnpf.engines.select_engine`.
+        threads, precision, deterministic: see `nnpf.engines.Settings`.
         patch: columns and rows of the patches, in the units of the message, where it leaves the size free.
         out_bit_depth: see `nnpf.characteristics.output_format`.
         layer_id: nuh_layer_id of the pictures to take.
@@ -68,6 +75,8 @@ class ApplyOptions:
     engine: str = "auto"
     device: str = "auto"
     threads: int = 0
+    precision: Precision = "f32"
+    deterministic: bool = False
     patch: tuple[int, int] | None = None
     out_bit_depth: int | None = None
     layer_id: int = 0
@@ -128,11 +137,8 @@ def apply(
         source = decoded_pictures(nal_units, codec, layer_id=layer, check_hashes=options.check_hashes)
     else:
         source = given_pictures(nal_units, codec, decoded, layer_id=layer)
-    with (
-        running_ahead(source, QUEUE_DEPTH, "nnpf decode") as pictures,
-        running_ahead(_Runner(codec, options).run(pictures), QUEUE_DEPTH, "nnpf filter") as shown,
-    ):
-        yield shown
+    with running_ahead(source, QUEUE_DEPTH, "nnpf decode") as pictures, _runner(codec, options) as runner:
+        yield runner.run(pictures)
 
 
 Kind = Literal["decoded", "filtered", "interpolated", "extrapolated"]
@@ -140,50 +146,80 @@ Kind = Literal["decoded", "filtered", "interpolated", "extrapolated"]
 
 @dataclass(slots=True, eq=False)
 class _Extra:
-    """An interpolated or extrapolated picture. `offset`: when it is shown, from the picture that it belongs to."""
+    """An interpolated or extrapolated picture. `offset`: when it is shown, from the picture that it belongs to.
+    `inferences`: what makes it, the first one first."""
 
     kind: Kind
     offset: Fraction
-    frame: Frame
-    applied: list[Applied]
+    picture: Samples
+    inferences: list[Inference]
 
 
 @dataclass(slots=True, eq=False)
 class _Slot:
     """A coded picture on its way: what is shown for it, as far as it is known.
 
-    `stages`: the picture as each filter in the order of application took it, for later inferences of the same filter.
+    Attributes:
+        picture: what is shown for it.
+        stages: the picture as each filter in the order of application took it, for later inferences of the same filter.
+        made_by: the inferences that make `picture`, in order.
+        started: the inferences with it as the current picture.
     """
 
     source: InputPicture
-    frame: Frame
-    stages: list[Frame]
-    applied: list[Applied] = field(default_factory=list)
+    picture: Samples
+    stages: list[Samples]
+    made_by: list[Inference] = field(default_factory=list)
+    started: list[Inference] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     extras: list[_Extra] = field(default_factory=list)
     shown: bool = False
 
     @property
     def nbytes(self) -> int:
-        frames = {id(frame): frame for frame in (self.source.frame, self.frame, *self.stages)}
-        return sum(plane.nbytes for frame in frames.values() for plane in frame.planes)
+        pictures = {id(picture): picture for picture in (self.picture, *self.stages)}
+        return sum(picture.format.file_bytes for picture in pictures.values())
 
-    def show(self) -> Iterator[Shown]:
+    def show(self, *, skip_failures: bool) -> Iterator[Callable[[], Shown | None]]:
+        """What is shown for it, each when it is called for; None for an additional picture that could not be made."""
         self.shown = True
-        own = _Extra("filtered" if self.applied else "decoded", Fraction(0), self.frame, self.applied)
-        picture = self.source.picture
+        own = _Extra("filtered", Fraction(0), self.picture, self.made_by)
+        # The lists are complete: pictures are shown when nothing can change them any more.
         for item in sorted((*self.extras, own), key=lambda extra: extra.offset):
-            record = PictureRecord(
-                picture.decode_index,
-                self.source.output_index,
-                picture.poc,
-                picture.clvs,
-                item.kind,
-                float(self.source.output_index + item.offset),
-                tuple(item.applied),
-                tuple(self.reasons) if item is own else (),
-            )
-            yield Shown(item.frame, self.source.frame, record)
+            yield partial(self._shown, item, item is own, skip_failures)
+
+    def _shown(self, item: _Extra, own: bool, skip_failures: bool) -> Shown | None:
+        if skip_failures and not own and item.inferences[0].problem() is not None:
+            return None
+        frame = item.picture.frame()
+        applied = [i.result()[1] for i in item.inferences if not skip_failures or i.problem() is None]
+        reasons = list(self.reasons) if own else []
+        for inference in self.started if own else ():
+            if not skip_failures:
+                inference.result()  # raises what went wrong
+            elif (problem := inference.problem()) is not None:
+                reasons.append(f"{inference.label} is not applied: {problem}")
+        picture = self.source.picture
+        record = PictureRecord(
+            picture.decode_index,
+            self.source.output_index,
+            picture.poc,
+            picture.clvs,
+            "decoded" if own and not applied else item.kind,
+            float(self.source.output_index + item.offset),
+            tuple(applied),
+            tuple(dict.fromkeys(reasons)),
+        )
+        return Shown(frame, self.source.frame, record)
+
+
+@contextmanager
+def _runner(codec: Codec, options: ApplyOptions) -> Iterator[_Runner]:
+    runner = _Runner(codec, options)
+    try:
+        yield runner
+    finally:
+        runner.close()
 
 
 class _Runner:
@@ -192,13 +228,36 @@ class _Runner:
 
     def __init__(self, codec: Codec, options: ApplyOptions) -> None:
         self._codec, self._options = codec, options
-        self._filters = Filters(
-            options.sources, EngineChoice(engine=options.engine, device=options.device, threads=options.threads)
+        self._lanes = lanes_for(options.threads)
+        choice = EngineChoice(
+            engine=options.engine,
+            device=options.device,
+            threads=options.threads,
+            lanes=self._lanes,
+            precision=options.precision,
+            deterministic=options.deterministic,
         )
+        self._filters = Filters(options.sources, choice)
+        self._inferences = Inferences(self._lanes)
         self._slots: deque[_Slot] = deque()  # the current picture last
         self._complete = True  # whether the slots go back as far as any filter may ask
 
+    def close(self) -> None:
+        self._inferences.close()
+
     def run(self, pictures: Iterator[InputPicture]) -> Iterator[Shown]:
+        """The pictures to show. Filters run some pictures ahead of the one that is taken."""
+        waiting: deque[Callable[[], Shown | None]] = deque()
+        for item in self._decided(pictures):
+            waiting.append(item)
+            if len(waiting) > _AHEAD * self._lanes and (shown := waiting.popleft()()) is not None:
+                yield shown
+        while waiting:
+            if (shown := waiting.popleft()()) is not None:
+                yield shown
+
+    def _decided(self, pictures: Iterator[InputPicture]) -> Iterator[Callable[[], Shown | None]]:
+        """Goes through the pictures, starts inferences, and gives what is shown when nothing can change it."""
         ahead: deque[InputPicture] = deque()
 
         def look(count: int) -> None:
@@ -211,17 +270,18 @@ class _Runner:
             # One picture ahead tells whether this is the last one; filters may ask for more.
             look(max(1, *(_shift(active) for active in current.active), 1))
             following = ahead[0] if ahead else None
-            self._slots.append(_Slot(current, current.frame, [current.frame], reasons=list(current.reasons)))
+            given = Given(current.frame)
+            self._slots.append(_Slot(current, given, [given], reasons=list(current.reasons)))
             self._filter(current, list(ahead), following)
             yield from self._settled(current.delay)
             self._forget(current)
         yield from self._settled(-1)
 
-    def _settled(self, delay: int) -> Iterator[Shown]:
+    def _settled(self, delay: int) -> Iterator[Callable[[], Shown | None]]:
         """Show what no later inference can change."""
         for at, slot in enumerate(self._slots):
             if not slot.shown and len(self._slots) - 1 - at >= delay:
-                yield from slot.show()
+                yield from slot.show(skip_failures=self._options.skip_failures)
 
     def _forget(self, current: InputPicture) -> None:
         affordable = _KEPT_BYTES // self._slots[-1].nbytes
@@ -239,11 +299,11 @@ class _Runner:
                     self._filter_extra(active, extra, current)
                 made += self._run_filter(active, stage, current, ahead, following)
             except NnpfError as error:
-                where = f"NNPFC {active.nnpfc_id} at POC {current.picture.poc}"
+                where = _label(active, slot)
                 if not self._options.skip_failures:
                     raise NnpfError(f"{where}: {error}") from None
                 slot.reasons.append(f"{where} is not applied: {error}")
-            slot.stages.append(slot.frame)
+            slot.stages.append(slot.picture)
 
     def _run_filter(
         self,
@@ -272,19 +332,34 @@ class _Runner:
         base = active.base
         if num_input_pics(base) > 1 or output_pictures(base) != (OutputPicture("filtered", 0),):
             raise NnpfError("a filter of several pictures after one that adds pictures is not supported")
-        (extra.frame,), applied = self._run(active, [extra.frame], [self._strength(current.picture)])
-        extra.applied.append(applied)
+        inference, form = self._start(active, [extra.picture], [self._strength(current.picture)])
+        extra.picture = self._made(inference, form, 0, extra.picture)
+        extra.inferences.append(inference)
 
-    def _run(self, active: Active, frames: list[Frame], strengths: list[Fraction]) -> tuple[list[Frame], Applied]:
+    def _start(self, active: Active, pictures: list[Samples], strengths: list[Fraction]) -> tuple[Inference, Format]:
+        """Begin an inference. Returns it and the format of its pictures."""
+        slot, options = self._slots[-1], self._options
         outputs = output_pictures(active.base)
-        return self._filters.get(active).run(
-            active,
-            frames,
-            strengths,
-            lambda at: frames[outputs[at].index],
-            patch=self._options.patch,
-            out_bit_depth=self._options.out_bit_depth,
-        )
+        network = self._filters.get(active)
+        plan = network.patching(pictures[0].format, options.patch, options.out_bit_depth).plan
+
+        def work() -> Result:
+            frames = [picture.frame() for picture in pictures]
+            return network.run(
+                active,
+                frames,
+                strengths,
+                lambda at: frames[outputs[at].index],
+                patch=options.patch,
+                out_bit_depth=options.out_bit_depth,
+            )
+
+        inference = self._inferences.start(_label(active, slot), work)
+        slot.started.append(inference)
+        return inference, plan.process.out
+
+    def _made(self, inference: Inference, form: Format, index: int, before: Samples) -> Made:
+        return Made(form, inference, index, before if self._options.skip_failures else None)
 
     def _inputs(
         self, active: Active, stage: int, current: InputPicture, ahead: Sequence[InputPicture]
@@ -303,7 +378,8 @@ class _Runner:
         later: list[_Slot | None] = [None for _ in range(_shift(active) - shift)]
         for picture in reversed(ahead):
             allowed = usable(picture, activation.nnpfa_no_foll_clvs_flag)
-            later.append(_Slot(picture, picture.frame, [picture.frame]) if allowed else None)
+            given = Given(picture.frame)
+            later.append(_Slot(picture, given, [given]) if allowed else None)
         earlier: list[_Slot | None] = []
         for slot in list(self._slots)[-2::-1]:
             if len(later) + 1 + len(earlier) >= count:
@@ -328,26 +404,27 @@ class _Runner:
         if not any(wanted):
             slot.reasons.append(f"NNPFA {active.nnpfc_id} has no effect: no picture of its output is shown")
             return []
-        frames, strengths = self._samples(active, stage, inputs)
-        results, applied = self._run(active, frames, strengths)
+        for target in wanted:
+            if target is not None and target not in self._slots:
+                raise NnpfError("a filter that gives following pictures is not supported (nnpfa_num_input_pic_shift)")
+            if target is not None and target.shown:
+                raise NnpfError(f"the picture with POC {target.source.picture.poc} was shown before it was filtered")
+        inference, form = self._start(active, *self._samples(active, stage, inputs))
         made: list[_Extra] = []
-        for picture, target, frame in zip(outputs, wanted, results, strict=True):
+        for at, (picture, target) in enumerate(zip(outputs, wanted, strict=True)):
             if target is None:
                 continue
-            if target not in self._slots:
-                raise NnpfError("a filter that gives following pictures is not supported (nnpfa_num_input_pic_shift)")
-            if target.shown:
-                raise NnpfError(f"the picture with POC {target.source.picture.poc} was shown before it was filtered")
             if picture.kind == "filtered":
-                target.frame = frame
-                target.applied.append(applied)
+                target.picture = self._made(inference, form, at, target.picture)
+                target.made_by.append(inference)
             else:
                 offset = picture.position
                 if picture.kind == "interpolated":
                     before = inputs[picture.index + 1]
                     assert before is not None  # else there is no target
                     offset = (picture.position - 1) * (target.source.output_index - before.source.output_index)
-                made.append(_Extra(picture.kind, offset, frame, [applied]))
+                result = Made(form, inference, at, None)
+                made.append(_Extra(picture.kind, offset, result, [inference]))
                 target.extras.append(made[-1])
         return made
 
@@ -362,11 +439,11 @@ class _Runner:
 
     def _samples(
         self, active: Active, stage: int, inputs: Sequence[_Slot | None]
-    ) -> tuple[list[Frame], list[Fraction]]:
+    ) -> tuple[list[Samples], list[Fraction]]:
         """Samples and strength of inputPic[ ]. Those of an absent picture are zero, or those of the picture next to it
         that is nearer to the current one."""
         current = next(index for index, slot in enumerate(inputs) if slot is self._slots[-1])
-        frames: dict[int, Frame] = {}
+        frames: dict[int, Samples] = {}
         strengths: dict[int, Fraction] = {}
         form = self._slots[-1].stages[-1].format
         for index in (*range(current, len(inputs)), *reversed(range(current))):
@@ -379,13 +456,17 @@ class _Runner:
                     raise NnpfError(f"input pictures of {form} and {frames[index].format}")
             else:
                 near = index - 1 if index > current else index + 1
-                frames[index] = _zeros(form) if active.base.nnpfc_absent_input_pic_zero_flag else frames[near]
+                frames[index] = Given(_zeros(form)) if active.base.nnpfc_absent_input_pic_zero_flag else frames[near]
                 strengths[index] = strengths[near]
         indices = range(len(inputs))
         return [frames[index] for index in indices], [strengths[index] for index in indices]
 
     def _strength(self, picture: Picture) -> Fraction:
         return strength_control(picture.slice_qp_y, picture.format.bit_depth_luma, h266=self._codec is Codec.VVC)
+
+
+def _label(active: Active, slot: _Slot) -> str:
+    return f"NNPFC {active.nnpfc_id} at POC {slot.source.picture.poc}"
 
 
 def _shift(active: Active) -> int:

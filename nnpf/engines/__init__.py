@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,12 @@ from nnpf.model import Model
 Array = npt.NDArray[Any]
 
 ENGINES = ("openvino", "torch", "onnxruntime")
+# What float networks compute in. "auto": what the device does best, which may be bfloat16, with 8 bits of mantissa.
+Precision = Literal["f32", "bf16", "auto"]
+PRECISIONS: tuple[Precision, ...] = ("f32", "bf16", "auto")
+# Networks that run at the same time on a CPU, for pictures that follow one another. Each has its share of the cores:
+# fewer wait for one another, and those of the decoder disturb one network only. More take memory and gain little.
+MAX_LANES = 4
 # Operators of integer networks: their results must be the same bit by bit on every machine, and the torch engine says
 # how it guarantees that. The others are free to round as they like between quantised layers.
 INTEGER_OPERATORS = frozenset(
@@ -22,12 +30,50 @@ INTEGER_OPERATORS = frozenset(
 )
 
 
+class OutOfMemory(NnpfError):
+    """A batch is too large for the device; a smaller one may do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How an engine is to compute.
+
+    Attributes:
+        threads: of the CPU; 0 = all cores.
+        lanes: networks that are to run at the same time, see `Network.another`.
+        precision: of float networks.
+        deterministic: the same bits in every run on the same machine, for every number of threads.
+    """
+
+    threads: int = 0
+    lanes: int = 1
+    precision: Precision = "f32"
+    deterministic: bool = False
+
+    @property
+    def cores(self) -> int:
+        return self.threads or available_cores()
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
 class Network(Protocol):
-    """A model, ready to run on an engine."""
+    """A model, ready to run on an engine, in one thread at a time."""
 
     @property
     def exact(self) -> bool:
         """Whether results are the same bit by bit on every device, for every batch and number of threads."""
+
+    @property
+    def precision(self) -> str:
+        """What it computes in: "f32", "bf16", "f16", or "integer" where it is exact. Known when it has run once."""
+
+    def another(self) -> Network:
+        """One with the same parameters that may run at the same time, in another thread."""
 
     def run(self, inputs: Mapping[str, Array]) -> Array:
         """The first output for these inputs, by input name. C-contiguous arrays of the inputs' types.
@@ -35,6 +81,7 @@ class Network(Protocol):
         The result may lie in the engine's own memory: it is valid until the next call of `run`.
 
         Raises:
+            OutOfMemory: the device has too little memory for this batch.
             NnpfError: the inputs do not suit the model, or the engine fails.
         """
 
@@ -50,6 +97,14 @@ class Engine(Protocol):
     def device(self) -> str:
         """What it runs on, for the report."""
 
+    @property
+    def max_batch(self) -> int:
+        """Patches in one run beyond which nothing is gained."""
+
+    @property
+    def room(self) -> int:
+        """Bytes for the tensors inside one network."""
+
     def compile(self, model: Model) -> Network:
         """Prepare a model. The shapes of its inputs are those of the arrays that `run` is given later; shapes that the
         model declares do not bind.
@@ -57,6 +112,13 @@ class Engine(Protocol):
         Raises:
             NnpfError: the engine does not cover the model; says which operator.
         """
+
+
+# Patches in one run on a CPU. More gain nothing: one fills the caches of a core.
+CPU_MAX_BATCH = 4
+# Tensors inside one network on a CPU, at most, as the graph's shapes give them. A constant, so that patches do not
+# depend on the machine. A whole 1080p picture fits for networks of up to some 64 channels.
+CPU_ROOM = 1 << 30
 
 
 def installed(name: str) -> bool:
@@ -70,7 +132,9 @@ def default_engine(device: str = "auto", model: Model | None = None) -> str:
     return "torch" if integer or device.partition(":")[0] in ("cuda", "mps") else "openvino"
 
 
-def select_engine(name: str = "auto", device: str = "auto", *, model: Model | None = None, threads: int = 0) -> Engine:
+def select_engine(
+    name: str = "auto", device: str = "auto", *, model: Model | None = None, settings: Settings | None = None
+) -> Engine:
     """The engine to use.
 
     Args:
@@ -79,11 +143,12 @@ def select_engine(name: str = "auto", device: str = "auto", *, model: Model | No
         device: "cpu", "cuda", "cuda:1", "mps", for OpenVINO also its own names ("GPU", "NPU"); "auto" is the CPU for
             every engine but torch, which takes CUDA or MPS where there is one.
         model: the model that decides under "auto", if known.
-        threads: of the CPU; 0 = all cores.
+        settings: default: float32, all cores, one network at a time.
 
     Raises:
-        NnpfError: no such engine, or it is not installed.
+        NnpfError: no such engine, it is not installed, or it cannot do what is asked for.
     """
+    settings = settings or Settings()
     if name == "auto":
         name = default_engine(device, model)
     if name not in ENGINES:
@@ -95,14 +160,14 @@ def select_engine(name: str = "auto", device: str = "auto", *, model: Model | No
     if name == "openvino":
         from nnpf.engines.openvino_engine import OpenVinoEngine
 
-        return OpenVinoEngine(device, threads)
+        return OpenVinoEngine(device, settings)
     if name == "torch":
         from nnpf.engines.torch_engine import TorchEngine
 
-        return TorchEngine(device, threads)
+        return TorchEngine(device, settings)
     from nnpf.engines.ort_engine import OrtEngine
 
-    return OrtEngine(device, threads)
+    return OrtEngine(device, settings)
 
 
 def checked_inputs(model: Model, inputs: Mapping[str, Array]) -> dict[str, Array]:

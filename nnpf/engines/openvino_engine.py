@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +11,7 @@ import openvino as ov  # type: ignore[import-untyped]
 import openvino.properties as properties  # type: ignore[import-untyped]
 import openvino.properties.hint as hints  # type: ignore[import-untyped]
 
-from nnpf.engines import Array, checked_inputs
+from nnpf.engines import CPU_MAX_BATCH, CPU_ROOM, Array, Settings, checked_inputs
 from nnpf.errors import NnpfError
 from nnpf.model import Model, Shape
 
@@ -19,23 +20,50 @@ from nnpf.model import Model, Shape
 MAX_COMPILED_SHAPES = 4
 
 
+# INFERENCE_PRECISION_HINT as OpenVINO names it.
+_PRECISIONS = {"f32": ov.Type.f32, "bf16": ov.Type.bf16}
+
+
 class OpenVinoEngine:
     name = "openvino"
+    max_batch = CPU_MAX_BATCH
+    room = CPU_ROOM
 
-    def __init__(self, device: str = "auto", threads: int = 0) -> None:
+    def __init__(self, device: str = "auto", settings: Settings | None = None) -> None:
+        settings = settings or Settings()
         self._core = ov.Core()
         self._device = "CPU" if device in ("auto", "cpu") else device.upper()
         available = self._core.available_devices
         if self._device.partition(".")[0] not in {found.partition(".")[0] for found in available}:
             raise NnpfError(f"OpenVINO has no device {device!r} here: it has {', '.join(available)}")
-        self._config: dict[str, Any] = {
-            hints.performance_mode(): hints.PerformanceMode.LATENCY,
-            # Newer CPUs would compute in bfloat16 by default: results must not depend on the machine.
-            hints.inference_precision(): ov.Type.f32,
-            hints.execution_mode(): hints.ExecutionMode.ACCURACY,
-        }
-        if threads and self._device == "CPU":
-            self._config[properties.inference_num_threads()] = threads
+        self._config = self._configured(settings)
+
+    def _configured(self, settings: Settings) -> dict[str, Any]:
+        config: dict[str, Any] = {}
+        if settings.precision == "auto":
+            config[hints.execution_mode()] = hints.ExecutionMode.PERFORMANCE
+        else:
+            # Newer CPUs would compute in bfloat16 by default: results must not depend on the machine unasked.
+            config[hints.inference_precision()] = _PRECISIONS[settings.precision]
+            if settings.precision == "f32":
+                config[hints.execution_mode()] = hints.ExecutionMode.ACCURACY
+        if settings.precision == "bf16" and "BF16" not in self._core.get_property(
+            self._device, "OPTIMIZATION_CAPABILITIES"
+        ):
+            raise NnpfError(f"{self.device} does not compute in bfloat16; take --precision f32 or auto")
+        if self._device != "CPU":
+            config[hints.performance_mode()] = hints.PerformanceMode.LATENCY
+            return config
+        streams = min(settings.lanes, settings.cores)
+        mode = hints.PerformanceMode.THROUGHPUT if streams > 1 else hints.PerformanceMode.LATENCY
+        config[hints.performance_mode()] = mode
+        config[properties.num_streams()] = streams
+        # One thread for a network: how a sum is split among threads changes its rounding.
+        if settings.deterministic:
+            config[properties.inference_num_threads()] = streams
+        elif settings.threads:
+            config[properties.inference_num_threads()] = settings.threads
+        return config
 
     @property
     def device(self) -> str:
@@ -47,16 +75,51 @@ class OpenVinoEngine:
             graph = self._core.read_model(model.to_bytes())
         except RuntimeError as error:
             raise NnpfError(f"OpenVINO cannot read it: {_reason(error)}", subject=model.name) from None
-        return OpenVinoNetwork(self._core, self._device, self._config, model, graph)
+        return OpenVinoNetwork(model, _Compiler(self._core, self._device, self._config, model, graph))
+
+
+class _Compiler:
+    """One graph, compiled for each shape that it meets; for all networks of a model."""
+
+    def __init__(self, core: ov.Core, device: str, config: dict[str, Any], model: Model, graph: ov.Model) -> None:
+        self._core, self._device, self._config = core, device, config
+        self._name, self._graph = model.name, graph
+        self._compiled: OrderedDict[tuple[Shape, ...], ov.CompiledModel] = OrderedDict()
+        self._lock = threading.Lock()
+        self.precision = ""
+
+    def compiled(self, shapes: tuple[Shape, ...]) -> ov.CompiledModel:
+        with self._lock:
+            found = self._compiled.get(shapes)
+            if found is not None:
+                self._compiled.move_to_end(shapes)
+                return found
+            try:
+                self._graph.reshape({index: ov.PartialShape(list(shape)) for index, shape in enumerate(shapes)})
+                found = self._core.compile_model(self._graph, self._device, self._config)
+            except RuntimeError as error:
+                listed = ", ".join(str(list(shape)) for shape in shapes)
+                raise NnpfError(f"OpenVINO cannot run it on {listed}: {_reason(error)}", subject=self._name) from None
+            self.precision = str(found.get_property(hints.inference_precision()).get_type_name())
+            self._compiled[shapes] = found
+            if len(self._compiled) > MAX_COMPILED_SHAPES:
+                self._compiled.popitem(last=False)
+            return found
 
 
 class OpenVinoNetwork:
     exact = False  # layers between quantised tensors may be rounded as the device likes
 
-    def __init__(self, core: ov.Core, device: str, config: dict[str, Any], model: Model, graph: ov.Model) -> None:
-        self._core, self._device, self._config = core, device, config
-        self._model, self._graph = model, graph
+    def __init__(self, model: Model, compiler: _Compiler) -> None:
+        self._model, self._compiler = model, compiler
         self._requests: OrderedDict[tuple[Shape, ...], ov.InferRequest] = OrderedDict()
+
+    @property
+    def precision(self) -> str:
+        return self._compiler.precision
+
+    def another(self) -> OpenVinoNetwork:
+        return OpenVinoNetwork(self._model, self._compiler)
 
     def run(self, inputs: Mapping[str, Array]) -> Array:
         arrays = checked_inputs(self._model, inputs)
@@ -72,18 +135,11 @@ class OpenVinoNetwork:
 
     def _request(self, shapes: tuple[Shape, ...]) -> ov.InferRequest:
         request = self._requests.get(shapes)
-        if request is not None:
-            self._requests.move_to_end(shapes)
-            return request
-        try:
-            self._graph.reshape({index: ov.PartialShape(list(shape)) for index, shape in enumerate(shapes)})
-            request = self._core.compile_model(self._graph, self._device, self._config).create_infer_request()
-        except RuntimeError as error:
-            listed = ", ".join(str(list(shape)) for shape in shapes)
-            raise NnpfError(f"OpenVINO cannot run it on {listed}: {_reason(error)}", subject=self._model.name) from None
-        self._requests[shapes] = request
-        if len(self._requests) > MAX_COMPILED_SHAPES:
-            self._requests.popitem(last=False)
+        if request is None:
+            request = self._requests[shapes] = self._compiler.compiled(shapes).create_infer_request()
+            if len(self._requests) > MAX_COMPILED_SHAPES:
+                self._requests.popitem(last=False)
+        self._requests.move_to_end(shapes)
         return request
 
 

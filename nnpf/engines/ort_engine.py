@@ -8,15 +8,20 @@ from typing import Any
 import onnx
 import onnxruntime as ort  # type: ignore[import-untyped]
 
-from nnpf.engines import Array, checked_inputs
+from nnpf.engines import CPU_MAX_BATCH, CPU_ROOM, Array, Settings, checked_inputs
 from nnpf.errors import NnpfError
 from nnpf.model import Model
 
 
 class OrtEngine:
     name = "onnxruntime"
+    max_batch = CPU_MAX_BATCH
+    room = CPU_ROOM
 
-    def __init__(self, device: str = "auto", threads: int = 0) -> None:
+    def __init__(self, device: str = "auto", settings: Settings | None = None) -> None:
+        settings = settings or Settings()
+        if settings.precision == "bf16":
+            raise NnpfError("onnxruntime computes in float32; take --precision f32, or another engine")
         kind, _, index = device.partition(":")
         self._providers: list[Any] = ["CPUExecutionProvider"]
         if kind == "cuda":
@@ -28,11 +33,14 @@ class OrtEngine:
         elif kind not in ("auto", "cpu"):
             raise NnpfError(f"onnxruntime has no device {device!r} here: it has cpu, cuda")
         self.device = "CPU" if kind != "cuda" else f"CUDA {index or '0'}"
-        self._threads = threads
+        # Networks that run at the same time share the cores.
+        self._threads = 1 if settings.deterministic else max(1, settings.cores // settings.lanes)
+        self._deterministic = settings.deterministic
 
     def compile(self, model: Model) -> OrtNetwork:
         options = ort.SessionOptions()
         options.intra_op_num_threads = self._threads
+        options.use_deterministic_compute = self._deterministic
         options.log_severity_level = 4
         try:
             session = ort.InferenceSession(_any_shape(model).SerializeToString(), options, providers=self._providers)
@@ -43,9 +51,13 @@ class OrtEngine:
 
 class OrtNetwork:
     exact = False  # layers between quantised tensors may be rounded as the device likes
+    precision = "f32"
 
     def __init__(self, model: Model, session: ort.InferenceSession) -> None:
         self._model, self._session = model, session
+
+    def another(self) -> OrtNetwork:
+        return OrtNetwork(self._model, self._session)  # sessions may run in several threads
 
     def run(self, inputs: Mapping[str, Array]) -> Array:
         arrays = checked_inputs(self._model, inputs)
