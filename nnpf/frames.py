@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from nnpf import limits
 from nnpf.errors import NnpfError
 
 Plane = npt.NDArray[Any]  # uint8 or uint16, (rows, columns)
@@ -22,8 +23,6 @@ Plane = npt.NDArray[Any]  # uint8 or uint16, (rows, columns)
 SUBSAMPLING = {0: (1, 1), 1: (2, 2), 2: (2, 1), 3: (1, 1)}
 CHROMA_NAMES = {0: "4:0:0", 1: "4:2:0", 2: "4:2:2", 3: "4:4:4"}
 MAX_BIT_DEPTH = 16
-# The largest picture of any level of H.266 (6.3) is 16,888 wide; a header that asks for more is broken or hostile.
-MAX_SIDE = 32768
 # A Y4M header is one line; real ones stay below 200 bytes.
 MAX_Y4M_LINE = 4096
 
@@ -39,8 +38,15 @@ class Format:
     bit_depth_chroma: int = 8
 
     def __post_init__(self) -> None:
-        if not (0 < self.width <= MAX_SIDE and 0 < self.height <= MAX_SIDE):
-            raise NnpfError(f"picture of {self.width}x{self.height} samples; sides are 1..{MAX_SIDE}")
+        if self.width <= 0 or self.height <= 0:
+            raise NnpfError(f"picture of {self.width}x{self.height} samples")
+        allowed = limits.current()
+        if max(self.width, self.height) > allowed.picture_side:
+            problem = f"picture of {self.width}x{self.height} samples; sides are 1..{allowed.picture_side}"
+            raise limits.exceeded("picture_side", problem)
+        if self.width * self.height > allowed.picture_samples:
+            problem = f"picture of {self.width}x{self.height} samples, more than {allowed.picture_samples}"
+            raise limits.exceeded("picture_samples", problem)
         if self.chroma_format_idc not in SUBSAMPLING:
             raise NnpfError(f"chroma_format_idc {self.chroma_format_idc}, must be 0..3")
         for depth in (self.bit_depth_luma, self.bit_depth_chroma):

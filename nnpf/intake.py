@@ -8,24 +8,25 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nnpf import limits as of_filters
 from nnpf.activation import ActivationState, Active, Timeline
 from nnpf.characteristics import furthest_output, num_input_pics, out_of_range
 from nnpf.errors import NnpfError
 from nnpf.frames import Format, Frame
 from nnpf.picture_hash import differing
-from vsei import messages, sei
+from vsei import limits, messages, sei
 from vsei.annexb import NalUnit
 from vsei.errors import VseiError
 from vsei.messages import Message, NnpfActivation, NnpfCharacteristics
 from vsei.messages.display import FramePackingArrangement
 from vsei.messages.hashes import DecodedPictureHash, HevcDecodedPictureHash
-from vsei.messages.nesting import MAX_DEPTH, HevcScalableNesting, ScalableNesting
+from vsei.messages.nesting import HevcScalableNesting, ScalableNesting
 from vsei.messages.processing_order import SeiProcessingOrder
 from vsei.nal import Codec, is_sei, is_vcl, sei_types
 from vsei.pictures import OutputOrder, Picture, PictureFormat, PictureUnit, Shown, picture_units
@@ -96,6 +97,7 @@ class _Stream:
         self.expected: deque[Picture] = deque()  # with `ordered`: in output order, as far as it is known
         self.pending: dict[int, _Notes] = {}  # of pictures that are to be output, by decoding index
         self._inputs_wanted, self._delay = 1, 0
+        self._checked: tuple[PictureFormat, int] | None = None
         self._output_index = 0
 
     def units(self) -> Iterator[tuple[PictureUnit, Picture]]:
@@ -122,12 +124,24 @@ class _Stream:
                     self._packing.setdefault(picture.clvs, Timeline()).put(picture.poc, message)
                 elif isinstance(message, (DecodedPictureHash, HevcDecodedPictureHash)):
                     notes.hashes.append(message)
+            self._check_memory(picture)
             self._state.take(decode_index=picture.decode_index, clvs=picture.clvs, poc=picture.poc, messages=found)
             if picture.output:
                 self.pending[picture.decode_index] = notes
             self._sort(self._order.push(picture, picture))
             yield unit, picture
         self._sort(self._order.flush())
+
+    def _check_memory(self, picture: Picture) -> None:
+        """Refuse pictures that are too large, and too many of them for one filter, before anything is decoded."""
+        checked = picture.format, self._inputs_wanted
+        if checked == self._checked:
+            return
+        taken = self._inputs_wanted * _whole_format(picture.format).file_bytes
+        if taken > (allowed := of_filters.current().input_bytes):
+            problem = f"a filter of {self._inputs_wanted} input pictures needs {taken} bytes, more than {allowed}"
+            raise of_filters.exceeded("input_bytes", problem)
+        self._checked = checked
 
     def _sort(self, sorted_pictures: Iterable[Shown[Picture]]) -> None:
         for output_index, picture in sorted_pictures:
@@ -166,7 +180,7 @@ class _Stream:
                 if getattr(message, "sn_subpic_flag", 0):
                     if _WANTED & {inner.payload_type for inner in message.messages}:
                         notes.reasons.append("messages for subpictures are ignored: only whole pictures are filtered")
-                elif depth < MAX_DEPTH and message.applies_to_layer(self._layer, layer_id):
+                elif depth < limits.current().nesting_depth and message.applies_to_layer(self._layer, layer_id):
                     yield from self._read(message.messages, self._layer, notes, depth + 1)
             elif layer_id == self._layer:
                 yield message
@@ -220,6 +234,13 @@ class _Stream:
 def picture_format(form: PictureFormat) -> Format:
     """The format of the cropped picture."""
     return Format(form.width, form.height, form.chroma_format_idc, form.bit_depth_luma, form.bit_depth_chroma)
+
+
+def _whole_format(form: PictureFormat) -> Format:
+    """The format of the picture before it is cropped."""
+    return Format(
+        form.coded_width, form.coded_height, form.chroma_format_idc, form.bit_depth_luma, form.bit_depth_chroma
+    )
 
 
 def decoded_pictures(
@@ -277,14 +298,9 @@ def decoded_pictures(
 
 def _cropped(frame: Frame, picture: Picture) -> Frame:
     window, wanted = picture.format, picture_format(picture.format)
-    whole = Format(
-        window.coded_width,
-        window.coded_height,
-        wanted.chroma_format_idc,
-        wanted.bit_depth_luma,
-        # A decoder knows one bit depth where there is no chroma.
-        wanted.bit_depth_chroma if wanted.chroma_format_idc else frame.format.bit_depth_chroma,
-    )
+    whole = _whole_format(window)
+    if wanted.chroma_format_idc == 0:  # a decoder knows one bit depth where there is no chroma
+        whole = replace(whole, bit_depth_chroma=frame.format.bit_depth_chroma)
     if frame.format != whole:
         raise NnpfError(f"picture with POC {picture.poc} is {whole} in the stream, and {frame.format} decoded")
     planes = []

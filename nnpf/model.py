@@ -20,16 +20,11 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper, shape_inference
 
+from nnpf import limits
 from nnpf.errors import NnpfError
 
-# The largest published post-filters stay below 100 MB; protobuf itself ends at 2 GB.
-MAX_MODEL_BYTES = 512 << 20
-MAX_NODES = 100_000
 # The newest version of the standard operators that the onnx package knows.
 MAX_OPSET = onnx.defs.onnx_opset_version()
-# One tensor inside the network: 2^31 elements are 8 GB of float32. A graph that asks for more (Tile, Expand, Resize)
-# is broken or hostile.
-MAX_TENSOR_ELEMENTS = 1 << 31
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -170,7 +165,7 @@ class Model:
         """What one run takes with inputs of these shapes.
 
         Raises:
-            NnpfError: the shapes do not suit the graph, or a tensor is larger than MAX_TENSOR_ELEMENTS.
+            NnpfError: the shapes do not suit the graph, or tensors are larger than `nnpf.limits` allow.
         """
         return _cost(self, shapes)
 
@@ -190,13 +185,11 @@ def load(source: str | Path | bytes, name: str | None = None) -> Model:
         path, label = Path(source), name or str(source)
         try:
             size = path.stat().st_size
-            if size > MAX_MODEL_BYTES:
-                raise NnpfError(f"{size} bytes; a model has at most {MAX_MODEL_BYTES}", subject=label)
+            _check_size(size, label)
             data = path.read_bytes()
         except OSError as error:
             raise NnpfError(f"cannot be read: {error.strerror}", subject=label) from None
-    if len(data) > MAX_MODEL_BYTES:
-        raise NnpfError(f"{len(data)} bytes; a model has at most {MAX_MODEL_BYTES}", subject=label)
+    _check_size(len(data), label)
     try:
         proto = onnx.load_model_from_string(data)
     except (DecodeError, ValueError, RuntimeError):
@@ -205,13 +198,19 @@ def load(source: str | Path | bytes, name: str | None = None) -> Model:
     return Model(proto, label)
 
 
+def _check_size(size: int, name: str) -> None:
+    if size > (allowed := limits.current().model_bytes):
+        raise limits.exceeded("model_bytes", f"{size} bytes; a model has at most {allowed}", subject=name)
+
+
 def check(proto: onnx.ModelProto, name: str) -> None:
     """Refuse what an engine must not be given. NnpfError says what it is."""
     graph = proto.graph
     if not graph.node or not graph.output:
         raise NnpfError("is not an ONNX model: it has no graph", subject=name)
-    if len(graph.node) > MAX_NODES:
-        raise NnpfError(f"{len(graph.node)} nodes; at most {MAX_NODES} are taken", subject=name)
+    if len(graph.node) > (allowed := limits.current()).model_nodes:
+        problem = f"{len(graph.node)} nodes; at most {allowed.model_nodes} are taken"
+        raise limits.exceeded("model_nodes", problem, subject=name)
     versions = [entry.version for entry in proto.opset_import if entry.domain in _STANDARD_DOMAINS]
     if len(versions) != 1 or not 0 < versions[0] <= MAX_OPSET:
         # OpenVINO would look for a version that it knows one by one, from 2^63 on downwards.
@@ -233,7 +232,7 @@ def check(proto: onnx.ModelProto, name: str) -> None:
     for tensor in _tensors(graph):
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             raise NnpfError(f"tensor {tensor.name!r} lies outside the file, which is not allowed", subject=name)
-        if any(d < 0 for d in tensor.dims) or math.prod(tensor.dims) > MAX_TENSOR_ELEMENTS:
+        if any(d < 0 for d in tensor.dims) or math.prod(tensor.dims) > allowed.tensor_elements:
             raise NnpfError(f"tensor {tensor.name!r} is {list(tensor.dims)}", subject=name)
         if tensor.data_type != onnx.TensorProto.STRING:
             _to_array(tensor, name)  # as many values as its shape says, of a type that is known
@@ -305,8 +304,9 @@ def _cost(model: Model, shapes: Mapping[str, Shape]) -> Cost:
         if kind.HasField("shape") and all(d.HasField("dim_value") for d in kind.shape.dim):
             shape = tuple(d.dim_value for d in kind.shape.dim)
             known[value.name] = (shape, onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).itemsize)
-            if math.prod(shape) > MAX_TENSOR_ELEMENTS:
-                raise NnpfError(f"tensor {value.name!r} would be {list(shape)}", subject=model.name)
+            if math.prod(shape) > limits.current().tensor_elements:
+                problem = f"tensor {value.name!r} would be {list(shape)}"
+                raise limits.exceeded("tensor_elements", problem, subject=model.name)
 
     def shape_of(name: str, node: onnx.NodeProto) -> Shape:
         if name not in known:
@@ -325,7 +325,10 @@ def _cost(model: Model, shapes: Mapping[str, Shape]) -> Cost:
             transposed = any(a.name == "transA" and a.i for a in node.attribute)
             macs += math.prod(shape_of(node.output[0], node)) * data[-2 if transposed else -1]
     output = inferred.graph.output[0].name
-    return Cost(macs, _peak_bytes(inferred.graph, known, shapes), shape_of(output, inferred.graph.node[-1]))
+    peak = _peak_bytes(inferred.graph, known, shapes)
+    if peak > limits.current().patch_bytes:
+        raise limits.exceeded("patch_bytes", f"one run would take {peak >> 20} MiB", subject=model.name)
+    return Cost(macs, peak, shape_of(output, inferred.graph.node[-1]))
 
 
 def _peak_bytes(graph: onnx.GraphProto, known: Mapping[str, tuple[Shape, int]], inputs: Iterable[str]) -> int:

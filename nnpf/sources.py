@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from nnpf import limits
 from nnpf import model as models
 from nnpf.describe import NNC_TAG, ONNX_TAG
 from nnpf.errors import NnpfError
@@ -111,7 +112,7 @@ def apply_update(base: Base, update: NnpfCharacteristics, sources: ModelSources)
         payload = update.nnpfc_payload or b""
     from nnpf.nnc import Decoder, NncError, updates
 
-    decoder = base.decoder.copy() if base.decoder is not None else Decoder()
+    decoder = base.decoder.copy() if base.decoder is not None else Decoder(limits=limits.for_nnc())
     known = base.model.parameters
     try:
         # A payload that does not say whether it is a difference is one: that is what an update is (H.274 8.28.1.2).
@@ -124,8 +125,8 @@ def apply_update(base: Base, update: NnpfCharacteristics, sources: ModelSources)
 
 def _read(path: Path) -> bytes:
     try:
-        if path.stat().st_size > models.MAX_MODEL_BYTES:
-            raise NnpfError(f"more than {models.MAX_MODEL_BYTES} bytes", subject=str(path))
+        if path.stat().st_size > (allowed := limits.current().model_bytes):
+            raise limits.exceeded("model_bytes", f"more than {allowed} bytes", subject=str(path))
         return path.read_bytes()
     except OSError as error:
         raise NnpfError(f"cannot be read: {error.strerror}", subject=str(path)) from None
@@ -136,7 +137,7 @@ def _decode_base(data: bytes, name: str) -> Base:
     from nnpf.nnc import Decoder, NncError
     from nnpf.nnc.model import decode_model
 
-    decoder = Decoder()
+    decoder = Decoder(limits=limits.for_nnc())
     try:
         proto = decode_model(data, decoder=decoder)
     except NncError as error:

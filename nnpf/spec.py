@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from nnpf import describe, elements, extraction, yaml_document
+from nnpf import describe, elements, extraction, limits, yaml_document
 from nnpf.errors import NnpfError
 from nnpf.yaml_document import Document, DocumentError, KeyPath
 from vsei import messages, selection
@@ -46,8 +46,6 @@ from vsei.selection import Selection
 if TYPE_CHECKING:
     from nnpf.model import Model
 
-# One message is one NAL unit, and less than that may have.
-MAX_PAYLOAD_BYTES = 128 << 20
 # payloadType is coded in units of 255, as many as there are; nobody will define so many.
 MAX_PAYLOAD_TYPE = 1 << 16
 # What `base` may be. Everything but ONNX files is sent in the message, as a bitstream of ISO/IEC 15938-17.
@@ -501,11 +499,11 @@ def _pictures(spec: Spec, path: KeyPath, entry: Mapping[str, Any]) -> Selection:
 def _bytes(spec: Spec, path: KeyPath, file: str) -> bytes:
     try:
         with (spec.folder / file).open("rb") as source:
-            data = source.read(MAX_PAYLOAD_BYTES + 1)
+            data = source.read((allowed := limits.current().payload_bytes) + 1)
     except (OSError, ValueError) as error:
         raise spec.error(path, f"{file}: {getattr(error, 'strerror', None) or error}") from None
-    if len(data) > MAX_PAYLOAD_BYTES:
-        raise spec.error(path, f"{file}: more than {MAX_PAYLOAD_BYTES} bytes")
+    if len(data) > allowed:
+        raise spec.error(path, f"{file}: more than {allowed} bytes (--set-limit payload_bytes=N)")
     return data
 
 

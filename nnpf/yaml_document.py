@@ -9,13 +9,8 @@ from typing import Any
 
 import yaml
 
+from nnpf import limits
 from nnpf.errors import NnpfError
-
-# A specification that `nnpf extract` writes has some 300 bytes for each message; in memory they are ten times as many.
-MAX_BYTES = 64 << 20
-# Aliases can make a small file stand for endlessly much.
-MAX_VALUES = 1 << 22
-MAX_DEPTH = 32
 
 KeyPath = tuple[str | int, ...]
 
@@ -72,7 +67,7 @@ class Document:
 def read(path: Path, schema: Mapping[str, Any]) -> Document:
     """Read a file, which file names in it are relative to. As `load`; OSError where it cannot be read."""
     with path.open("rb") as file:
-        data = file.read(MAX_BYTES + 1)
+        data = file.read(limits.current().spec_bytes + 1)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -86,8 +81,8 @@ def load(text: str, name: str, folder: Path, schema: Mapping[str, Any]) -> Docum
     Raises:
         DocumentError: not YAML, or not what `schema` says; the text names the line and the key.
     """
-    if len(text) > MAX_BYTES:
-        raise DocumentError(f"more than {MAX_BYTES} bytes", name)
+    if len(text) > (allowed := limits.current().spec_bytes):
+        raise DocumentError(f"more than {allowed} bytes (--set-limit spec_bytes=N)", name)
     loader = yaml.CSafeLoader(text)
     try:
         root = loader.get_single_node()
@@ -135,6 +130,7 @@ def _explained(error: Any) -> str:
 def _check_nodes(root: yaml.Node, name: str) -> None:
     """DocumentError for what YAML allows and a document must not have: keys twice or that are no text, aliases that
     hold themselves or stand for endlessly much, endless nesting."""
+    allowed = limits.current()
     sizes: dict[int, int] = {}  # of what has been looked at, aliases written out
 
     def size_of(node: yaml.Node, depth: int) -> int:
@@ -143,8 +139,8 @@ def _check_nodes(root: yaml.Node, name: str) -> None:
             if known < 0:
                 raise _at_line(node, "an alias that holds itself", name)
             return known
-        if depth > MAX_DEPTH:
-            raise _at_line(node, f"nested more than {MAX_DEPTH} deep", name)
+        if depth > allowed.spec_depth:
+            raise _at_line(node, f"nested more than {allowed.spec_depth} deep (--set-limit spec_depth=N)", name)
         sizes[id(node)] = -1
         size = 1
         if isinstance(node, yaml.MappingNode):
@@ -158,8 +154,8 @@ def _check_nodes(root: yaml.Node, name: str) -> None:
                 size += size_of(value, depth + 1)
         elif isinstance(node, yaml.SequenceNode):
             size += sum(size_of(item, depth + 1) for item in node.value)
-        if size > MAX_VALUES:
-            raise _at_line(node, f"more than {MAX_VALUES} values", name)
+        if size > allowed.spec_values:
+            raise _at_line(node, f"more than {allowed.spec_values} values (--set-limit spec_values=N)", name)
         sizes[id(node)] = size
         return size
 

@@ -10,13 +10,10 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
+from vsei import limits
 from vsei.errors import VseiError
 
 CHUNK_BYTES = 1 << 20
-# One NAL unit is held in memory. Intra pictures of 8K video at the highest levels stay below 100 MB.
-MAX_NAL_UNIT_BYTES = 256 << 20
-# Bytes before the first start code are leading_zero_8bits; this many say that the input is no byte stream.
-MAX_LEADING_BYTES = 64 << 20
 
 START_CODE = b"\0\0\1"
 _find_start_code = re.compile(START_CODE).search
@@ -57,7 +54,7 @@ def split(chunks: Iterable[bytes]) -> Iterator[NalUnit]:
     """NAL units of a byte stream, whatever the chunks it comes in.
 
     Raises:
-        VseiError: there is no start code, or a NAL unit is larger than MAX_NAL_UNIT_BYTES.
+        VseiError: there is no start code, or a NAL unit is larger than `vsei.limits` allow.
     """
     base = 0  # offset in the stream of what is held
     # All that came since the open NAL unit's data began (at first: since the stream began), without a start code in it.
@@ -107,9 +104,12 @@ def split(chunks: Iterable[bytes]) -> Iterator[NalUnit]:
 
 
 def _check_size(size: int, begun: bool, offset: int) -> None:
-    if begun and size > MAX_NAL_UNIT_BYTES:
-        raise VseiError(f"NAL unit of more than {MAX_NAL_UNIT_BYTES} bytes", offset=offset)
-    if not begun and size > MAX_LEADING_BYTES:
+    allowed = limits.current()
+    if begun and size > allowed.nal_unit_bytes:
+        raise VseiError(
+            f"NAL unit of more than {allowed.nal_unit_bytes} bytes (--set-limit nal_unit_bytes=N)", offset=offset
+        )
+    if not begun and size > allowed.leading_bytes:
         raise VseiError(f"no start code in the first {size} bytes; not an Annex B byte stream", offset=0)
 
 

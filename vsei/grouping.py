@@ -14,7 +14,7 @@ from vsei.annexb import NalUnit
 from vsei.errors import VseiError
 from vsei.nal import Avc, Codec, Hevc, NalHeader, Vvc, is_irap, is_vcl, read_header, starts_picture
 
-# A picture unit is held in memory. One slice may have as much as MAX_NAL_UNIT_BYTES; this is for all of them, and for
+# A picture unit is held in memory. One slice may have as much as `vsei.limits` allow; this is for all of them, and for
 # streams in which no picture comes. A NAL unit takes this many bytes more than it has.
 MAX_GROUP_BYTES = 512 << 20
 _UNIT_BYTES = 512

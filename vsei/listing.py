@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from vsei import messages, sei
+from vsei import limits, messages, sei
 from vsei.annexb import NalUnit
 from vsei.errors import VseiError
 from vsei.messages import Message
-from vsei.messages.nesting import MAX_DEPTH
 from vsei.nal import Codec, NalHeader, is_sei
 from vsei.pictures import Picture, PictureUnit, picture_units, with_output_index
 from vsei.sei import SeiMessage
@@ -163,8 +162,8 @@ def _found(
             if not decoded.exact:
                 problems.append("written again, its bytes would differ (fixed bits that have another value)")
     nested: tuple[SeiMessage, ...] = getattr(message, "messages", ())
-    if nested and depth >= MAX_DEPTH:
-        problems.append(f"nested more than {MAX_DEPTH} deep")
+    if nested and depth >= limits.current().nesting_depth:
+        problems.append(f"nested more than {limits.current().nesting_depth} deep (--set-limit nesting_depth=N)")
     elif nested:
         inside = tuple(_found(m, nal_index, offset, header, picture, output_index, traced, depth + 1) for m in nested)
     return Found(

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from vsei import messages
+from vsei import limits, messages
 from vsei.errors import VseiError
-from vsei.messages.nesting import MAX_DEPTH, HevcScalableNesting, ScalableNesting
+from vsei.messages.nesting import HevcScalableNesting, ScalableNesting
 from vsei.messages.processing_order import SeiProcessingOrderNesting
 from vsei.nal import Codec
 from vsei.sei import SeiMessage
@@ -47,7 +47,7 @@ def without(
 
 
 def _nesting(message: SeiMessage, codec: Codec, depth: int) -> Nesting | None:
-    if message.payload_type not in NESTING_TYPES or depth >= MAX_DEPTH:
+    if message.payload_type not in NESTING_TYPES or depth >= limits.current().nesting_depth:
         return None
     try:
         decoded = messages.decode(message, codec)

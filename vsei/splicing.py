@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from vsei.annexb import MAX_LEADING_BYTES, START_CODE
+from vsei import limits
+from vsei.annexb import START_CODE
 from vsei.edit import LONG_START_CODE, NNPF_TYPES, Inserted, Placement, Tell, nal_unit_of, refuse_existing, wanted_at
 from vsei.errors import VseiError
 from vsei.grouping import MAX_GROUP_BYTES
@@ -117,7 +118,7 @@ def splice(
                 inserted.append((at, (LONG_START_CODE if buffer[at + 2] == 0 else START_CODE) + built[key]))
                 if tell is not None:
                     tell(Inserted(start, placement.message))
-        if not outline.started and base + filled > (MAX_LEADING_BYTES if more else 0):
+        if not outline.started and base + filled > (limits.current().leading_bytes if more else 0):
             raise VseiError("no start code; not an Annex B byte stream", offset=0)
         settled = min(outline.settled - base, filled) if more else filled
         bytes_out += _write(target, buffer, settled, inserted)

@@ -21,7 +21,7 @@ from nnpf.errors import NnpfError
 from nnpf.nnc.errors import NncError
 from tests.fuzz import seeds
 from tests.fuzz.onnx_mutations import mutated_model
-from vsei import annexb, messages, sei
+from vsei import annexb, limits, messages, sei
 from vsei.errors import VseiError
 from vsei.nal import Codec, read_header
 
@@ -80,7 +80,6 @@ def message(data: bytes) -> None:
 def _check_message(coded: sei.SeiMessage, codec: Codec, depth: int) -> None:
     from nnpf import characteristics
     from nnpf.frames import Format
-    from vsei.messages.nesting import MAX_DEPTH
     from vsei.messages.nnpf import NnpfCharacteristics
     from vsei.rules import check_messages
 
@@ -94,7 +93,7 @@ def _check_message(coded: sei.SeiMessage, codec: Codec, depth: int) -> None:
         with contextlib.suppress(NnpfError):
             characteristics.output_pictures(decoded.message)
             characteristics.patch_process(decoded.message, Format(96, 80, 1, 10, 10), None)
-    if depth < MAX_DEPTH:
+    if depth < limits.current().nesting_depth:
         for inner in getattr(decoded.message, "messages", ()):
             with contextlib.suppress(*EXPECTED):
                 _check_message(inner, codec, depth + 1)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsei import annexb
+from vsei import annexb, limits
 from vsei.errors import VseiError
 
 # Bytes around start codes and emulation prevention are what matters.
@@ -79,7 +79,7 @@ def test_input_without_a_start_code_is_refused():
 
 
 def test_a_unit_beyond_the_limit_is_refused_at_its_offset(monkeypatch):
-    monkeypatch.setattr(annexb, "MAX_NAL_UNIT_BYTES", 1000)
+    monkeypatch.setattr(limits, "_current", limits.Limits(nal_unit_bytes=1000))
     with pytest.raises(VseiError, match=r"offset 5: NAL unit of more than 1000 bytes"):
         collected([b"\0\0\1\x41\x42\0\0\1", *[b"\x55" * 300] * 9])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import io
 import os
 import sys
 from collections.abc import Container, Sequence
@@ -25,6 +26,7 @@ COMMANDS = {
     "validate": "check the messages of a stream against the standard",
     "apply": "decode a stream and filter its pictures as its messages say",
     "eval": "measure what filters gain: PSNR, SSIM, BD-rate, cost",
+    "report": "one HTML page: where filters act, what each picture gains, before and after",
     "prepare": "make a base filter ready for small updates",
     "adapt": "fit an update of a base filter to a clip, and code it",
     "batch": "run an experiment matrix: sequences, rate points, filters",
@@ -78,6 +80,9 @@ def build_parser(chosen: Container[str | None] = frozenset(COMMANDS)) -> argpars
             )
             module.add_arguments(command)
             command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+            command.add_argument(
+                "--set-limit", metavar="NAME=N", action="append", default=[], help="change a limit (docs/security.md)"
+            )
         else:
             commands.add_parser(name, help=summary, add_help=False)
     return parser
@@ -87,12 +92,26 @@ def _module(name: str) -> ModuleType:
     return importlib.import_module(f"nnpf_tools.{name}")
 
 
+def _prepare(args: argparse.Namespace) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # whatever characters a terminal has, a stream may have more
+    if args.set_limit or "NNPF_LIMITS" in os.environ:
+        from nnpf import limits
+
+        try:
+            limits.take(args.set_limit)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     chosen = next((a for a in arguments if not a.startswith("-")), None)
     args = build_parser({chosen}).parse_args(arguments)
     try:
+        _prepare(args)
         code = int(_module(args.command).run(args))
         sys.stdout.flush()
         return code
@@ -121,7 +140,12 @@ def _one_line(error: BaseException, args: argparse.Namespace) -> str:
         return "out of memory"
     file = getattr(error, "path", None) or getattr(args, "stream", None)
     text = " ".join(str(error).split()) or type(error).__name__
-    return f"{file}: {text}" if file is not None else text
+    return _printable(f"{file}: {text}" if file is not None else text)
+
+
+def _printable(text: str) -> str:
+    """Without what moves the cursor or rings the bell: names in streams and models come from strangers."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 if __name__ == "__main__":

@@ -98,9 +98,9 @@ def _load_tensors(path: str) -> dict[str, Any]:
 
         return read_safetensors(_read(path))
     if suffix == ".nnc":
-        from nnpf import nnc
+        from nnpf import limits, nnc
 
-        return dict(nnc.decode(_read(path)))
+        return dict(nnc.decode(_read(path), limits=limits.for_nnc()))
     from nnpf.nnc.model import split_model
 
     return dict(split_model(_load_onnx(path)).tensors)
@@ -138,14 +138,14 @@ def _save(args: argparse.Namespace, suffix: str, tensors: Mapping[str, Any], top
 
 
 def _decode(args: argparse.Namespace) -> int:
-    from nnpf import nnc
+    from nnpf import limits, nnc
     from nnpf.nnc.updates import decode_update
 
     args.stream = args.payload  # what errors name
     suffix = _suffix(args.output, SUFFIXES[:3])
     check_output(args.output, force=args.force, inputs=(args.payload,))
     data = _read(args.payload)
-    decoder = nnc.Decoder()
+    decoder = nnc.Decoder(limits=limits.for_nnc())
     if args.base is None:
         if args.update_semantics:
             raise UsageError("--update-semantics needs --base")
@@ -200,7 +200,7 @@ def _settings(args: argparse.Namespace) -> Any:
 def _encode(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
-    from nnpf import nnc
+    from nnpf import limits, nnc
     from nnpf.nnc.targets import distortion, encode_to_target
     from nnpf.nnc.updates import base_model_id, difference
 
@@ -218,7 +218,7 @@ def _encode(args: argparse.Namespace) -> int:
     else:
         tensors = _load_tensors(args.model)
     primed = nnc.Encoder(settings)
-    decoder = nnc.Decoder()
+    decoder = nnc.Decoder(limits=limits.for_nnc())
     identity = None
     if args.base is not None:
         _suffix(args.base, (".nnc",))
@@ -264,11 +264,11 @@ def _encode(args: argparse.Namespace) -> int:
 
 
 def _info(args: argparse.Namespace) -> int:
-    from nnpf import nnc
+    from nnpf import limits, nnc
     from nnpf.nnc.report import describe
 
     args.stream = args.payload
-    decoder = nnc.Decoder()
+    decoder = nnc.Decoder(limits=limits.for_nnc())
     for base in args.base:
         decoder.decode(_read(base))
     data = _read(args.payload)

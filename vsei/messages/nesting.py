@@ -12,9 +12,6 @@ from vsei.messages.form import Message
 from vsei.sei import SeiMessage, sei_message
 from vsei.syntax import Reader, Syntax
 
-# Nesting inside nesting is not allowed (H.266 D.6.2); hostile streams try, so readers stop at this depth.
-MAX_DEPTH = 4
-
 _INNER = frozenset({"closing", "payload_type", "payload_size", "payload"})
 
 

@@ -6,13 +6,13 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
-from vsei import messages
+from vsei import limits, messages
 from vsei.errors import VseiError
 from vsei.grouping import PictureStart
 from vsei.listing import Found, Listed
 from vsei.messages import Message, NnpfActivation, NnpfCharacteristics
 from vsei.messages.derived import FilterOnPicture
-from vsei.messages.nesting import MAX_DEPTH, HevcScalableNesting, ScalableNesting
+from vsei.messages.nesting import HevcScalableNesting, ScalableNesting
 from vsei.messages.nnpf import MODE_NNC, reserved_value
 from vsei.messages.processing_order import PhaseIndication, SeiProcessingOrder, SeiProcessingOrderNesting
 from vsei.nal import Codec, NalHeader, is_vcl, sei_types
@@ -138,7 +138,7 @@ def _alone(
     found: Found, codec: Codec, books: Sequence[RuleBook], picture: PictureFormat | None, depth: int = 0
 ) -> Iterator[tuple[Rule, Broken]]:
     """What a message breaks without regard to what else there is."""
-    too_deep = depth >= MAX_DEPTH and bool(getattr(found.message, "messages", ()))
+    too_deep = depth >= limits.current().nesting_depth and bool(getattr(found.message, "messages", ()))
     payload = _payload(found.coded, codec, too_deep=too_deep)
     yield from _broken(books, payload)
     message = payload.message

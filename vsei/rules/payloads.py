@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vsei import limits
 from vsei.messages import NnpfCharacteristics
-from vsei.messages.nesting import MAX_DEPTH
 from vsei.rules.book import STANDARD, Broken, Level
 from vsei.rules.context import Payload, Reserved
 
@@ -56,11 +56,14 @@ def payload_has_no_extension(p: Payload) -> Iterator[Broken]:
 
 
 @STANDARD.rule(
-    Payload, "nesting-depth", "H.266 D.6.2", f"Messages are nested no deeper than {MAX_DEPTH} times; usually once."
+    Payload,
+    "nesting-depth",
+    "H.266 D.6.2",
+    f"Messages are nested no deeper than {limits.current().nesting_depth} times; usually once.",
 )
 def nesting_has_an_end(p: Payload) -> Iterator[Broken]:
     if p.too_deep:
-        yield Broken(None, f"nested more than {MAX_DEPTH} deep; not looked into")
+        yield Broken(None, f"nested more than {limits.current().nesting_depth} deep; not looked into")
 
 
 @STANDARD.rule(
