@@ -24,7 +24,7 @@ from vsei.nal import Codec
 from vsei.pictures import PictureFormat, picture_units
 from vsei.restoring import Taken, restore
 from vsei.rules import DECODERS, Decoder, Rule
-from vsei.source import Progress, Stream, Target, byte_stream
+from vsei.source import Output, Progress, Stream, byte_stream
 from vsei.splicing import splice
 
 # So many pictures are checked with their messages before anything is written (for a certain decoder: all). Rules that
@@ -372,7 +372,7 @@ class _Counts:
 def inject(
     source: Stream,
     planned: Plan,
-    out: BinaryIO | Target,
+    out: BinaryIO | Output,
     *,
     tell: edit.Tell | None = None,
     count: bool = True,
@@ -381,7 +381,7 @@ def inject(
     """Write the stream with the messages in.
 
     Args:
-        out: a file for a byte stream; or a target that was made for the stream (`nnpf.opening.writing`).
+        out: a file for a byte stream; or what was made for the stream (`nnpf.opening.writing`).
         tell: called for each message put in.
         count: count the pictures. Without, it is faster, and decode indices that are told mean nothing.
         progress: told of bytes read.
@@ -399,15 +399,15 @@ def inject(
             tell(inserted)
 
     pictures: int | None
-    target = out if isinstance(out, Target) else byte_stream(source, out)
+    output = out if isinstance(out, Output) else byte_stream(source, out)
     by_units = planned.taken or planned.on_existing == "replace" or any(p.suffix for p in planned.placements)
-    if by_units or target.file is None:
-        bytes_out = target.take(_edited(target.stream.nal_units(counts), planned, told, counts.see))
+    if by_units or output.file is None:
+        bytes_out = output.take(_edited(output.nal_units(counts), planned, told, counts.see))
         bytes_in, pictures = counts.bytes_in, counts.pictures
     else:
         spliced = splice(
             source.rest(),
-            target.file,
+            output.file,
             planned.codec,
             planned.placements,
             planned.decided,

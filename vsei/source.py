@@ -6,14 +6,18 @@ import io
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from vsei.annexb import NalUnit, read_chunks, split
 from vsei.nal import Codec
 from vsei.reading import identify
+
+if TYPE_CHECKING:
+    from vsei import splicing
 
 # The start of a stream that is looked at: codec, frame rate, format of the pictures.
 HEAD_BYTES = 256 << 10
@@ -28,8 +32,28 @@ class Progress(Protocol):
         """`n` more bytes were read."""
 
 
+class Stream(Protocol):
+    """A stream to be read or edited, wherever it comes from: `Source`, or a track of a container."""
+
+    codec: Codec
+    head: bytes
+
+    @property
+    def size(self) -> int | None:
+        """About as many bytes as there are to be read; None where that is not known."""
+
+    def keep(self) -> None:
+        """Make it readable more than once."""
+
+    def rest(self) -> splicing.Source:
+        """The bytes behind the head."""
+
+    def nal_units(self, progress: Progress | None = None) -> Iterator[NalUnit]:
+        """All NAL units, from the start."""
+
+
 class Source:
-    """A stream to be edited. A pipe is read once, unless `keep` is called before.
+    """A byte stream (Annex B). A pipe is read once, unless `keep` is called before.
 
     Args:
         file: opened for reading.
@@ -105,6 +129,28 @@ def write_units(file: BinaryIO, units: Iterable[NalUnit]) -> int:
             file.write(bytes(zeros))
         written += len(prefix) + len(data) + zeros
     return written
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where an edited stream goes.
+
+    Attributes:
+        nal_units: the stream to be edited. (A container is copied while it is read from here.)
+        take: writes NAL units; returns how many bytes they are as a byte stream.
+        file: of a byte stream, opened for writing; None of a container.
+        left_out: streams of a container that are not copied, in words.
+    """
+
+    nal_units: Callable[[Progress | None], Iterator[NalUnit]]
+    take: Callable[[Iterable[NalUnit]], int]
+    file: BinaryIO | None = None
+    left_out: tuple[str, ...] = ()
+
+
+def byte_stream(stream: Stream, file: BinaryIO) -> Output:
+    """A file for an edited byte stream."""
+    return Output(stream.nal_units, lambda units: write_units(file, units), file)
 
 
 def _read(file: io.BufferedReader, size: int) -> bytes:

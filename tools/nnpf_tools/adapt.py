@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnpf_tools.files import PIPE, UsageError, add_common, check_output, open_input, open_output
-from nnpf_tools.streams import nal_units
+from nnpf_tools.files import PIPE, UsageError, add_common, check_output, open_output
+from nnpf_tools.streams import open_source
 
 if TYPE_CHECKING:
     from nnpf.adapt.adaptation import AdaptOptions, Progress, SegmentResult
@@ -37,7 +37,7 @@ SCHEMA_VERSION = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("stream", help="byte stream (Annex B) of the clip, as it will be sent")
+    parser.add_argument("stream", help="the clip as it will be sent: byte stream (Annex B), MP4, MOV, Matroska or MPEG-TS file")
     parser.add_argument("--original", metavar="FILE", required=True, help=".yuv, .y4m, or any video file")
     parser.add_argument("--original-depth", type=int, metavar="BITS", help="bit depth of a raw .yuv original")
     parser.add_argument("--base", metavar="MODEL", required=True, help="base filter, .onnx or .nnc")
@@ -81,9 +81,9 @@ def run(args: argparse.Namespace) -> int:
     from nnpf.adapt.fitted import Fitted, adapted, load_base_filter, update_files
 
     base = load_base_filter(Path(args.base), args.id, _elements(args))
-    with open_input(args.stream) as file:
-        codec, units = nal_units(args, file)
-        parts = segments(units, codec, args.segment)
+    with open_source(args) as source:
+        codec = source.codec
+        parts = segments(source.nal_units(), codec, args.segment)
     options = _options(args, codec)
     outputs = (*update_files(Path(args.output), args.segment, len(parts)), Path(args.output).with_suffix(".yaml"))
     for path in (*outputs, *([args.report] if args.report else [])):
@@ -122,8 +122,8 @@ def _check_usage(args: argparse.Namespace) -> None:
 
 
 def _units(args: argparse.Namespace, path: str | None = None) -> Iterator[NalUnit]:
-    with open_input(path or args.stream) as file:
-        yield from nal_units(args, file)[1]
+    with open_source(args, path) as source:
+        yield from source.nal_units()
 
 
 def _elements(args: argparse.Namespace) -> dict[str, int]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nnpf_tools.files import PIPE, OutputError, UsageError, add_common, check_output, open_input, open_output, progress
 from nnpf_tools.filtering import add_filter_arguments, apply_options, picture_rate
-from nnpf_tools.streams import nal_units
+from nnpf_tools.streams import STREAM_HELP, open_source
 
 if TYPE_CHECKING:
     from nnpf.frames import Format, Frame
@@ -39,7 +39,7 @@ EPILOG = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("stream", help="byte stream (Annex B), or - for standard input")
+    parser.add_argument("stream", help=STREAM_HELP)
     parser.add_argument("-o", "--output", metavar="OUT", help="file to write (.y4m, .yuv), or - for standard output")
     parser.add_argument(
         "--yuv", metavar="DECODED", help="decoded pictures (.yuv, .y4m), instead of decoding the stream"
@@ -64,10 +64,9 @@ def run(args: argparse.Namespace) -> int:
     results = _Results(args)
     started = time.perf_counter()
     with ExitStack() as stack:
-        file = stack.enter_context(open_input(args.stream))
-        codec, units = nal_units(args, file)
+        source = stack.enter_context(open_source(args))
         decoded = _decoded(args, stack)
-        shown = stack.enter_context(runner.apply(units, codec, options, decoded=decoded))
+        shown = stack.enter_context(runner.apply(source.nal_units(), source.codec, options, decoded=decoded))
         bar = stack.enter_context(progress(args, None, "pictures"))
         sink = _Sink(args, stack)
         for picture in shown:

@@ -12,7 +12,7 @@ from vsei.errors import VseiError
 from vsei.messages import NnpfActivation, NnpfCharacteristics
 from vsei.nal import Codec
 from vsei.sei import SeiMessage
-from vsei.source import Source
+from vsei.source import Stream
 
 ALL = "all"
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--picture", metavar="PICTURES", help="only at these pictures; written as for `nnpf inject`")
 
 
-def chosen(args: argparse.Namespace, source: Source) -> Unwanted:
+def chosen(args: argparse.Namespace, source: Stream) -> Unwanted:
     """Whether a message is among those that the arguments say. A stream may have to be read for it."""
     types = _types(args.type, source.codec)
     try:

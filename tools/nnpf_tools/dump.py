@@ -12,12 +12,14 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nnpf_tools.files import PIPE, Progress, add_common, open_input, progress
-from nnpf_tools.streams import nal_units
+from nnpf_tools.files import PIPE, Progress, add_common, progress
+from nnpf_tools.streams import STREAM_HELP, open_source
 from vsei import messages, selection
+from vsei.annexb import NalUnit
 from vsei.edit import NNPF_TYPES
 from vsei.errors import VseiError
 from vsei.listing import Counts, Found, Listed, Wanted, nal_units_of
@@ -26,7 +28,11 @@ from vsei.messages.meanings import meaning, purposes
 from vsei.messages.nnpf import reserved_value
 from vsei.nal import Codec, type_name
 from vsei.pictures import Picture
+from vsei.source import Source
 from vsei.syntax import TraceEntry
+
+if TYPE_CHECKING:
+    from nnpf.containers import Origin, Origins, Track
 
 EPILOG = """examples:
   nnpf dump in.266                       NNPFC and NNPFA messages as a tree
@@ -38,7 +44,7 @@ EPILOG = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("stream", help="byte stream (Annex B), or - for standard input")
+    parser.add_argument("stream", help=STREAM_HELP)
     parser.add_argument("--all", action="store_true", help="one line for each NAL unit and SEI message")
     parser.add_argument("--summary", action="store_true", help="one screen for the whole stream")
     parser.add_argument("--trace", action="store_true", help="bit position, length, name and value of each element")
@@ -51,27 +57,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     types = _types(args.type, args.all or args.trace or args.summary)
     pictures = selection.parse(args.picture) if args.picture else None
-    with open_input(args.stream) as file, progress(args, None, "B", scale=True) as bar:
-        codec, units = nal_units(args, file, bar)
+    with open_source(args) as source, progress(args, source.size, "B", scale=True) as bar:
+        subject, units = _subject(args, source, bar)
         counts = Counts()
         wanted = Wanted(trace=args.trace, headers=args.all or (args.trace and not args.type))
-        listed = _chosen(_counted(nal_units_of(units, codec, wanted), counts), pictures)
+        listed = _chosen(_counted(nal_units_of(units, subject.codec, wanted), counts), pictures)
         if args.summary:
-            _summary(args, codec, listed, counts, bar)
+            _summary(args, subject, listed, counts, bar)
         elif args.all and not args.json:
-            _all(listed, codec, args)
+            _all(listed, subject, args)
         else:
             found: Iterator[Found] = (
                 f for unit in listed for f in unit.messages if types is None or f.coded.payload_type in types
             )
             found = _limited(found, args.limit)
             if args.json:
-                _json(found, codec, counts, args, bar)
+                _json(found, subject, counts, args, bar)
             elif args.trace:
-                _traces(listed, codec, args, types)
+                _traces(listed, subject, args, types)
             else:
-                _tree(found, codec, counts, args)
+                _tree(found, subject, counts, args)
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What is shown.
+
+    Attributes:
+        title: its name and what it is.
+        origins: where in a container NAL units come from; None of a byte stream.
+        container: of the same, for JSON.
+    """
+
+    title: str
+    codec: Codec
+    origins: Origins | None = None
+    container: dict[str, Any] | None = None
+
+    def origin(self, offset: int) -> Origin | None:
+        """Where the NAL unit at an offset comes from. Offsets must not fall."""
+        return None if self.origins is None else self.origins.at(offset)
+
+
+def _subject(args: argparse.Namespace, source: Source | Track, bar: Progress) -> tuple[_Subject, Iterator[NalUnit]]:
+    name = "standard input" if args.stream == PIPE else str(args.stream)
+    if isinstance(source, Source):
+        return _Subject(f"{name}: {source.codec.standard}", source.codec), source.nal_units(bar)
+    from nnpf.containers import Origins
+
+    origins = Origins()
+    facts = {"format": source.format.name, "stream": source.index, "time_base": str(source.time_base)}
+    title = f"{name}: {source.codec.standard} in {source.format.name}, stream {source.index}"
+    return _Subject(title, source.codec, origins, facts), source.nal_units(bar, origins)
 
 
 def _types(text: str | None, everything: bool) -> frozenset[int] | None:
@@ -114,37 +152,43 @@ def _limited(found: Iterable[Found], limit: int | None) -> Iterator[Found]:
 # --- text ------------------------------------------------------------------------------------------------------------
 
 
-def _place(picture: Picture | None, output_index: int | None, codec: Codec) -> str:
+def _place(subject: _Subject, picture: Picture | None, output_index: int | None, offset: int) -> str:
+    """The line that stands over what belongs to a picture."""
     if picture is None:
         return "no picture"
+    origin = subject.origin(offset)
+    time = f"  {float(origin.seconds):.3f} s" if origin is not None and origin.seconds is not None else ""
+    codec = subject.codec
     shown = "not output" if output_index is None else f"output {output_index}"
     header = f"{type_name(codec, picture.nal_unit_type)} T{picture.temporal_id}"
     layer = f" layer {picture.layer_id}" if picture.layer_id else ""
-    return f"picture {picture.decode_index}  POC {picture.poc}  {shown}  CLVS {picture.clvs}  {header}{layer}"
+    return f"picture {picture.decode_index}  POC {picture.poc}  {shown}  CLVS {picture.clvs}{time}  {header}{layer}"
 
 
-def _tree(found: Iterable[Found], codec: Codec, counts: Counts, args: argparse.Namespace) -> None:
-    print(f"{_title(args)}: {codec.standard}")
+def _tree(found: Iterable[Found], subject: _Subject, counts: Counts, args: argparse.Namespace) -> None:
+    print(subject.title)
     last: object = _tree  # no picture is equal to it
     number = 0
     for item in found:
         number += 1
         if item.picture != last:
             last = item.picture
-            print(_place(item.picture, item.output_index, codec))
-        _print_message(item, "  ")
+            print(_place(subject, item.picture, item.output_index, item.offset))
+        _print_message(item, "  ", in_record=_in_record(subject, item))
     if number == 0:
         print("no messages of the kinds asked for" if args.type else "no NNPFC or NNPFA messages")
     if not args.quiet:
         print(f"{counts.pictures} pictures, {counts.nal_units} NAL units, {number} messages shown", file=sys.stderr)
 
 
-def _title(args: argparse.Namespace) -> str:
-    return "standard input" if args.stream == PIPE else str(args.stream)
+def _in_record(subject: _Subject, item: Found) -> bool:
+    origin = subject.origin(item.offset)
+    return origin is not None and origin.in_record
 
 
-def _print_message(item: Found, indent: str) -> None:
-    place = f"NAL unit {item.nal_index} at {item.offset}, {len(item.coded.payload)} bytes"
+def _print_message(item: Found, indent: str, *, in_record: bool = False) -> None:
+    place = "decoder configuration record, " if in_record else ""
+    place += f"NAL unit {item.nal_index} at {item.offset}, {len(item.coded.payload)} bytes"
     print(f"{indent}{item.name}{_headline(item.message)}  ({place})")
     for problem in item.problems:
         print(f"{indent}  ! {problem}")
@@ -187,14 +231,14 @@ def _hex(data: bytes, most: int = 24) -> str:
     return data[:most].hex(" ") + (f" ... ({len(data)} bytes)" if len(data) > most else "")
 
 
-def _all(listed: Iterable[Listed], codec: Codec, args: argparse.Namespace) -> None:
-    print(f"{_title(args)}: {codec.standard}")
-    headers = _Headers(codec)
+def _all(listed: Iterable[Listed], subject: _Subject, args: argparse.Namespace) -> None:
+    print(subject.title)
+    headers = _Headers(subject.codec)
     for i, unit in enumerate(listed):
         if args.limit is not None and i >= args.limit:
             return
         if unit.first_of_picture:
-            print(_place(unit.picture, unit.output_index, codec))
+            print(_place(subject, unit.picture, unit.output_index, unit.offset))
         name = unit.header.name if unit.header is not None else "?"
         where = f"L{unit.header.layer_id} T{unit.header.temporal_id}" if unit.header is not None else ""
         says = headers.one_line(unit)
@@ -277,16 +321,18 @@ _TELLING = frozenset(
 )
 
 
-def _traces(listed: Iterable[Listed], codec: Codec, args: argparse.Namespace, types: frozenset[int] | None) -> None:
-    print(f"{_title(args)}: {codec.standard}")
+def _traces(
+    listed: Iterable[Listed], subject: _Subject, args: argparse.Namespace, types: frozenset[int] | None
+) -> None:
+    print(subject.title)
     print("bit positions count from the start of the NAL unit, in SEI messages from the start of the payload;")
     print("emulation prevention bytes are left out")
-    headers = _Headers(codec)
+    headers = _Headers(subject.codec)
     shown = 0
     for unit in listed:
         name, entries, problem = headers.trace(unit) if args.type is None else ("", [], None)
         if unit.first_of_picture and (entries or args.type is None):
-            print(_place(unit.picture, unit.output_index, codec))
+            print(_place(subject, unit.picture, unit.output_index, unit.offset))
         if entries or problem:
             print(f"NAL unit {unit.nal_index} at {unit.offset}: {unit.header.name if unit.header else '?'} {name}")
             _print_trace(entries, problem)
@@ -313,24 +359,29 @@ def _print_trace(entries: Iterable[TraceEntry], problem: str | None) -> None:
 # --- JSON ------------------------------------------------------------------------------------------------------------
 
 
-def _json(found: Iterable[Found], codec: Codec, counts: Counts, args: argparse.Namespace, bar: Progress) -> None:
+def _json(found: Iterable[Found], subject: _Subject, counts: Counts, args: argparse.Namespace, bar: Progress) -> None:
     """One document, written as it comes: memory does not grow with the stream."""
     write = sys.stdout.write
     write('{"messages": [')
     size = 0
     for i, item in enumerate(found):
-        write((",\n" if i else "\n") + json.dumps(_as_json(item, args.trace), ensure_ascii=False))
+        write(
+            (",\n" if i else "\n")
+            + json.dumps(_as_json(item, args.trace, subject.origin(item.offset)), ensure_ascii=False)
+        )
         size = i + 1
     stream = {
         "path": None if args.stream == PIPE else args.stream,
-        "codec": codec.value,
+        "codec": subject.codec.value,
         "bytes": _bytes(args, bar),
         "pictures": counts.pictures,
     }
+    if subject.container is not None:
+        stream["container"] = subject.container
     write(("\n" if size else "") + '], "stream": ' + json.dumps(stream) + "}\n")
 
 
-def _as_json(item: Found, traced: bool) -> dict[str, Any]:
+def _as_json(item: Found, traced: bool, origin: Origin | None = None) -> dict[str, Any]:
     out: dict[str, Any] = {
         "nal_index": item.nal_index,
         "offset": item.offset,
@@ -350,6 +401,10 @@ def _as_json(item: Found, traced: bool) -> dict[str, Any]:
             "poc": item.picture.poc,
             "clvs": item.picture.clvs,
         }
+        if origin is not None:
+            out["picture"]["time"] = None if origin.seconds is None else float(origin.seconds)
+    if origin is not None and origin.in_record:
+        out["in_configuration_record"] = True
     kept = _kept_bits(item.message)
     if kept:
         out["kept_bits"] = kept
@@ -386,7 +441,9 @@ def _bytes(args: argparse.Namespace, bar: Progress) -> int:
 # --- summary ---------------------------------------------------------------------------------------------------------
 
 
-def _summary(args: argparse.Namespace, codec: Codec, listed: Iterable[Listed], counts: Counts, bar: Progress) -> None:
+def _summary(
+    args: argparse.Namespace, subject: _Subject, listed: Iterable[Listed], counts: Counts, bar: Progress
+) -> None:
     kinds: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
     filters: dict[int, Counter[str]] = {}
@@ -410,7 +467,7 @@ def _summary(args: argparse.Namespace, codec: Codec, listed: Iterable[Listed], c
     share = 100 * nnpf_bytes / size if size else 0.0
     data = {
         "path": None if args.stream == PIPE else args.stream,
-        "codec": codec.value,
+        "codec": subject.codec.value,
         "bytes": size,
         "nal_units": counts.nal_units,
         "pictures": counts.pictures,
@@ -423,10 +480,12 @@ def _summary(args: argparse.Namespace, codec: Codec, listed: Iterable[Listed], c
         "nnpf_bytes": nnpf_bytes,
         "nnpf_share": share / 100,
     }
+    if subject.container is not None:
+        data["container"] = subject.container
     if args.json:
         print(json.dumps(data))
         return
-    print(f"{_title(args)}: {codec.standard}, {size} bytes, {counts.nal_units} NAL units")
+    print(f"{subject.title}, {size} bytes, {counts.nal_units} NAL units")
     print(f"pictures       {counts.pictures}, {counts.output_pictures} of them output; " + "; ".join(formats))
     print(f"sequences      {data['clvss']} CLVS, {counts.random_access} random access points")
     for name, count in kinds.most_common():

@@ -18,16 +18,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from nnpf_tools.files import PIPE, UsageError, add_common, check_output, open_output, progress, seekable_input
+from nnpf_tools.files import PIPE, UsageError, add_common, check_output, open_output, progress
 from nnpf_tools.filtering import add_filter_arguments, apply_options, picture_rate
-from nnpf_tools.streams import nal_units
+from nnpf_tools.streams import open_source
 from vsei.nal import codec_of_name
 
 if TYPE_CHECKING:
     from nnpf.evaluation import Evaluation, Measured
     from nnpf.frames import Frame
     from nnpf_tools.eval_report import Report
-    from vsei.annexb import NalUnit
 
 EPILOG = """examples:
   nnpf eval --original source.y4m filtered_q*.266 --fps 60       table of rate points, BD-rate
@@ -44,7 +43,10 @@ _PLOTS: dict[str, Literal["png", "svg", "pdf"]] = {".png": "png", ".svg": "svg",
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "streams", nargs="+", metavar="STREAM", help="byte stream (Annex B), - for standard input, or any video file"
+        "streams",
+        nargs="+",
+        metavar="STREAM",
+        help="byte stream (Annex B) or container of H.266, H.265 or H.264, - for standard input; or any video file",
     )
     parser.add_argument("--original", metavar="FILE", required=True, help=".yuv, .y4m, or any video file")
     parser.add_argument("--original-depth", type=int, metavar="BITS", help="bit depth of a raw .yuv original")
@@ -147,6 +149,7 @@ def _evaluated(args: argparse.Namespace, stream: str, tell: Callable[[Measured],
     from nnpf.errors import NnpfError
     from nnpf.evaluation import evaluate, evaluate_video
     from nnpf.frames import Format
+    from nnpf.opening import holds_track
     from nnpf.video import read_video
 
     unused = Format(16, 16)  # for files that say themselves what they hold
@@ -159,20 +162,15 @@ def _evaluated(args: argparse.Namespace, stream: str, tell: Callable[[Measured],
             raise
 
     with_similarity = not args.no_ssim
-    if not (stream == PIPE or args.codec or codec_of_name(stream)):
+    if not (stream == PIPE or args.codec or codec_of_name(stream) or holds_track(stream)):
         # Only a raw file needs to be told its format; it is that of the original.
         form = next(original(unused)).format if stream.endswith(".yuv") else unused
         video = read_video(stream, form, args.depth)
         return evaluate_video(video, original, with_similarity=with_similarity, tell=tell)
-    with seekable_input(stream) as file:
-        codec = nal_units(args, file)[0]
-
-        def units() -> Iterator[NalUnit]:
-            file.seek(0)
-            return nal_units(args, file)[1]
-
+    with open_source(args, stream) as source:
+        source.keep()
         options = apply_options(args, stream)
-        return evaluate(units, codec, original, options, with_similarity=with_similarity, tell=tell)
+        return evaluate(source.nal_units, source.codec, original, options, with_similarity=with_similarity, tell=tell)
 
 
 def _write(args: argparse.Namespace, report: Report) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from nnpf_tools import chosen
 from nnpf_tools.files import PIPE, OutputError, UsageError, add_common, progress
-from nnpf_tools.streams import open_source
+from nnpf_tools.streams import STREAM_HELP, open_source
 from vsei import edit
 
 EPILOG = """examples:
@@ -28,7 +28,7 @@ EPILOG = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("stream", help="byte stream (Annex B), or - for standard input")
+    parser.add_argument("stream", help=STREAM_HELP)
     parser.add_argument("-o", "--output", metavar="DIR", required=True, help="folder to write into")
     chosen.add_arguments(parser)
     add_common(parser, output=True, json=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,20 +27,6 @@ def open_input(path: str) -> Iterator[BinaryIO]:
     else:
         with Path(path).open("rb") as file:
             yield file
-
-
-@contextmanager
-def seekable_input(path: str) -> Iterator[BinaryIO]:
-    """Like `open_input`, but can be read twice: a pipe is spooled to a temporary file."""
-    if path != PIPE:
-        with open_input(path) as file:
-            yield file
-        return
-    with tempfile.TemporaryFile() as spool:
-        while chunk := sys.stdin.buffer.read(1 << 20):
-            spool.write(chunk)
-        spool.seek(0)
-        yield spool
 
 
 @contextmanager
@@ -101,4 +86,11 @@ def add_common(parser: argparse.ArgumentParser, *, json: bool = False, output: b
     parser.add_argument("-v", "--verbose", action="store_true", help="more notes on standard error")
     parser.add_argument(
         "--codec", choices=("vvc", "hevc", "avc"), help="default: from the file's name, else from its first NAL units"
+    )
+    parser.add_argument(
+        "--stream",
+        dest="stream_index",
+        type=int,
+        metavar="N",
+        help="of a container: the stream to take, as ffprobe counts (default: the first of H.266, H.265 or H.264)",
     )

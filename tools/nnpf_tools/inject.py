@@ -15,21 +15,23 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, TypeVar, cast
 
 from nnpf_tools.files import PIPE, UsageError, add_common, check_output, open_output, progress
-from nnpf_tools.streams import open_source
+from nnpf_tools.streams import OUTPUT_HELP, STREAM_HELP, add_container_arguments, open_edited, open_source
 from vsei.annexb import split
 from vsei.edit import Inserted
 from vsei.errors import VseiError
 from vsei.frame_rate import frame_rate
 from vsei.messages import payload_name
+from vsei.source import Output, Source, byte_stream
 
 if TYPE_CHECKING:
+    from nnpf.containers import Track
     from nnpf.injection import CommonCase, Injected
     from vsei.rules import Rule
 
@@ -47,9 +49,9 @@ EPILOG = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("stream", nargs="?", help="byte stream (Annex B), or - for standard input")
+    parser.add_argument("stream", nargs="?", help=STREAM_HELP)
     parser.add_argument("spec", nargs="?", help="specification file (YAML)")
-    parser.add_argument("-o", "--output", metavar="OUT", help="stream to write, or - for standard output")
+    parser.add_argument("-o", "--output", metavar="OUT", help=OUTPUT_HELP)
     common = parser.add_argument_group("the common case, instead of a specification file")
     common.add_argument(
         "--base", metavar="MODEL", help="base filter: .onnx (sent by URI) or .nnc (sent in the message)"
@@ -92,6 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fps", type=_frame_rate, metavar="RATE", help="pictures per second, as 50 or 30000/1001, for bit rates"
     )
     parser.add_argument("--print-schema", action="store_true", help="print the JSON Schema of the specification file")
+    add_container_arguments(parser)
     add_common(parser, output=True, json=True)
 
 
@@ -122,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
         report = _Report(args, cast(IO[str], lines))
         decoder = _usage(lambda: injection.decoder_named(args.decoder, source.codec))
         report.wary_of = decoder.version if decoder is not None else None
-        report.rate = args.fps or frame_rate(split([source.head]), source.codec)
+        report.rate = args.fps or getattr(source, "rate", None) or frame_rate(split([source.head]), source.codec)
         options = injection.InjectOptions(
             decoder=decoder,
             checked=not args.no_check,
@@ -134,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
             plan = injection.plan(given, source, options)
         except injection.BrokenRule as error:
             raise VseiError(f"{str(error)[:-1]}; --no-check writes it all the same)") from None
-        with progress(args, source.size, "B", scale=True) as bar, _output(args) as out:
+        with progress(args, source.size, "B", scale=True) as bar, _output(args, source) as out:
             report.done = injection.inject(source, plan, out, tell=report.tell, count=report.counts, progress=bar)
         report.show()
     return 0
@@ -148,10 +151,16 @@ def _usage(function: Callable[[], T]) -> T:
         raise UsageError(str(error)) from None
 
 
-def _output(args: argparse.Namespace) -> AbstractContextManager[BinaryIO]:
+@contextmanager
+def _output(args: argparse.Namespace, source: Source | Track) -> Iterator[Output]:
     if args.dry_run:
-        return nullcontext(cast(BinaryIO, _Nowhere()))
-    return open_output(args.output, force=args.force, inputs=(args.stream,))
+        yield byte_stream(source, cast(BinaryIO, _Nowhere()))
+        return
+    with (
+        open_output(args.output, force=args.force, inputs=(args.stream,)) as file,
+        open_edited(args, source, file, args.fps) as output,
+    ):
+        yield output
 
 
 class _Nowhere:

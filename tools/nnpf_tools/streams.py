@@ -1,39 +1,68 @@
-"""Elementary streams of the command line: which codec, NAL units with a progress bar, once or again."""
+"""Streams of the command line: byte streams and containers, files and pipes."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import BinaryIO
+from contextlib import contextmanager
+from fractions import Fraction
+from typing import TYPE_CHECKING, BinaryIO
 
-from nnpf_tools.files import PIPE, Progress, open_input
-from vsei.annexb import NalUnit, read_chunks, split
+from nnpf.opening import stream_of, writing
+from nnpf_tools.files import PIPE, open_input
+from vsei.annexb import NalUnit
 from vsei.errors import VseiError
 from vsei.nal import Codec
 from vsei.reading import identify
-from vsei.source import Source, counted
+from vsei.source import Output, Source
 
+if TYPE_CHECKING:
+    from nnpf.containers import Track
 
-def nal_units(args: argparse.Namespace, file: BinaryIO, bar: Progress | None = None) -> tuple[Codec, Iterator[NalUnit]]:
-    """The codec of `args.stream` and its NAL units.
-
-    The codec is the one given (--codec), else that of the file's extension, else that of the first NAL units.
-    """
-    return _identified(args, split(counted(read_chunks(file), bar)))
-
-
-def _identified(args: argparse.Namespace, units: Iterable[NalUnit]) -> tuple[Codec, Iterator[NalUnit]]:
-    name = None if args.stream == PIPE else args.stream
-    try:
-        return identify(units, name, Codec(args.codec) if args.codec else None)
-    except VseiError as error:
-        raise VseiError(f"{error.problem} (--codec)", offset=error.offset) from None
+STREAM_HELP = "byte stream (Annex B), MP4, MOV, Matroska or MPEG-TS file, or - for standard input"
+OUTPUT_HELP = "file to write: .mp4 .mov .mkv .ts, else a byte stream (.266 .265 .264); - for standard output"
 
 
 @contextmanager
-def open_source(args: argparse.Namespace) -> Iterator[Source]:
-    """`args.stream`, a file or `-`."""
-    with ExitStack() as stack:
-        file = stack.enter_context(open_input(args.stream))
-        yield Source(file, stack, lambda units: _identified(args, units))
+def open_source(args: argparse.Namespace, path: str | None = None) -> Iterator[Source | Track]:
+    """`args.stream` (or another), a file or `-`: a byte stream, or the video track of a container.
+
+    The codec of a byte stream is the one given (--codec), else that of the file's extension, else that of the first NAL
+    units.
+    """
+    path = path or args.stream
+    name = None if path == PIPE else path
+    codec = Codec(args.codec) if args.codec else None
+
+    def identified(units: Iterable[NalUnit]) -> tuple[Codec, Iterator[NalUnit]]:
+        try:
+            return identify(units, name, codec)
+        except VseiError as error:
+            raise VseiError(f"{error.problem} (--codec)", offset=error.offset) from None
+
+    index = args.stream_index
+    with open_input(path) as file, stream_of(file, name, codec, index, identified) as stream:
+        if not isinstance(stream, Source) and stream.others and not args.quiet:
+            others = " and ".join(map(str, stream.others))
+            print(f"nnpf: note: {path}: taking stream {stream.index}; --stream picks {others}", file=sys.stderr)
+        yield stream
+
+
+@contextmanager
+def open_edited(
+    args: argparse.Namespace, stream: Source | Track, file: BinaryIO, rate: Fraction | None = None
+) -> Iterator[Output]:
+    """`args.output`, opened as `file`, for the edited stream: a container where its name asks for one."""
+    name = None if args.output == PIPE else args.output
+    with writing(name, file, stream, rate=rate, video_only=args.video_only) as output:
+        if output.left_out and not (args.quiet or args.video_only):
+            print(f"nnpf: note: not copied: {', '.join(output.left_out)}", file=sys.stderr)
+        yield output
+
+
+def add_container_arguments(parser: argparse.ArgumentParser) -> None:
+    """For commands that write streams."""
+    parser.add_argument(
+        "--video-only", action="store_true", help="from container to container: copy no other streams (audio ...)"
+    )

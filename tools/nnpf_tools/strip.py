@@ -13,12 +13,11 @@ from collections import Counter
 
 from nnpf_tools import chosen
 from nnpf_tools.files import PIPE, add_common, check_output, open_output, progress
-from nnpf_tools.streams import open_source
+from nnpf_tools.streams import OUTPUT_HELP, STREAM_HELP, add_container_arguments, open_edited, open_source
 from vsei import edit
 from vsei.edit import Place
 from vsei.messages import payload_name
 from vsei.restoring import Taken, TakenUnit
-from vsei.source import write_units
 
 EPILOG = """examples:
   nnpf strip in.266 -o out.266                               all post-filter messages
@@ -30,11 +29,10 @@ EPILOG = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("stream", help="byte stream (Annex B), or - for standard input")
-    parser.add_argument(
-        "-o", "--output", metavar="OUT", required=True, help="stream to write, or - for standard output"
-    )
+    parser.add_argument("stream", help=STREAM_HELP)
+    parser.add_argument("-o", "--output", metavar="OUT", required=True, help=OUTPUT_HELP)
     chosen.add_arguments(parser)
+    add_container_arguments(parser)
     add_common(parser, output=True, json=True)
 
 
@@ -52,9 +50,10 @@ def run(args: argparse.Namespace) -> int:
         unwanted = chosen.chosen(args, source)
         with (
             progress(args, source.size, "B", scale=True) as bar,
-            open_output(args.output, force=args.force, inputs=(args.stream,)) as out,
+            open_output(args.output, force=args.force, inputs=(args.stream,)) as file,
+            open_edited(args, source, file) as out,
         ):
-            bytes_out = write_units(out, edit.strip(source.nal_units(bar), source.codec, unwanted, tell))
+            bytes_out = out.take(edit.strip(out.nal_units(bar), source.codec, unwanted, tell))
         bytes_in = bar.count
     report = {
         "bytes_in": bytes_in,

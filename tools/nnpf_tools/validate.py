@@ -15,8 +15,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from nnpf_tools.files import PIPE, UsageError, add_common, open_input, progress
-from nnpf_tools.streams import nal_units
+from nnpf_tools.files import PIPE, UsageError, add_common, progress
+from nnpf_tools.streams import STREAM_HELP, open_source
 from vsei.listing import Counts, Listed, nal_units_of
 from vsei.nal import Codec
 from vsei.rules import DECODERS, Finding, Level, PayloadReport, check
@@ -33,7 +33,7 @@ FINDINGS = 3  # exit code
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("stream", nargs="?", help="byte stream (Annex B), or - for standard input")
+    parser.add_argument("stream", nargs="?", help=STREAM_HELP)
     parser.add_argument(
         "--for",
         dest="decoder",
@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
     if args.stream is None:
         raise UsageError("give a stream: nnpf validate STREAM")
     ignored = _ignored(args.ignore)
-    with open_input(args.stream) as file, progress(args, None, "B", scale=True) as bar:
-        codec, units = nal_units(args, file, bar)
+    with open_source(args) as source, progress(args, source.size, "B", scale=True) as bar:
+        codec, units = source.codec, source.nal_units(bar)
         decoder = DECODERS[args.decoder] if args.decoder else None
         if decoder is not None and codec is not Codec.VVC:
             raise UsageError(f"{decoder.version} decodes {Codec.VVC.standard}, the stream is {codec.standard}")

@@ -1,0 +1,93 @@
+"""Which container a file is, by its first bytes; which one it is to be, by its name. Nothing is opened here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from nnpf.errors import NnpfError
+
+TS_PACKET_BYTES = 188
+# As many bytes as it takes to tell.
+SIGNATURE_BYTES = 4 + 3 * (TS_PACKET_BYTES + 4)
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerFormat:
+    """A container format.
+
+    Attributes:
+        name: what people call it.
+        demuxer, muxer: what FFmpeg calls it; `muxer` is None where it is only read.
+        suffixes: of file names, to write it by. The first is the usual one.
+    """
+
+    name: str
+    demuxer: str
+    muxer: str | None = None
+    suffixes: tuple[str, ...] = ()
+
+
+MP4 = ContainerFormat("MP4", "mov", "mp4", (".mp4", ".m4v"))
+QUICKTIME = ContainerFormat("QuickTime", "mov", "mov", (".mov",))
+MATROSKA = ContainerFormat("Matroska", "matroska", "matroska", (".mkv",))
+MPEG_TS = ContainerFormat("MPEG-TS", "mpegts", "mpegts", (".ts",))
+FLV = ContainerFormat("FLV", "flv")
+WRITTEN = (MP4, QUICKTIME, MATROSKA, MPEG_TS)
+
+# Boxes that a file of the ISO base media format may start with, or a QuickTime file before there was `ftyp`.
+_BOXES = (b"ftyp", b"styp", b"moov", b"moof", b"sidx", b"mdat", b"free", b"skip", b"wide", b"pnot", b"emsg", b"prft")
+_EBML = b"\x1aE\xdf\xa3"
+_NOT_WRITTEN = (
+    ".m2ts", ".mts", ".webm", ".avi", ".flv", ".mpg", ".mpeg", ".ps", ".wmv", ".asf", ".ogg", ".3gp", ".mxf", ".mka",
+)  # fmt: skip
+_FOREIGN = {
+    b"YUV4MPEG2": "uncompressed pictures (Y4M)",
+    b"RIFF": "an AVI file; AVI cannot say when pictures are shown, remux it: ffmpeg -i IN -c copy OUT.mkv",
+    b"\0\0\1\xba": "an MPEG program stream; remux it: ffmpeg -i IN -c copy OUT.ts",
+    b"DKIF": "an IVF file, which holds VP8, VP9 or AV1",
+    b"#EXTM3U": "a playlist (M3U8); give the files that it names",
+    b"filters:": "a specification file; the stream comes first: nnpf inject STREAM SPEC.yaml",
+    b"OggS": "an Ogg file, which holds none of H.266, H.265, H.264",
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"PK\x03\x04": "a ZIP archive",
+    b"\x1f\x8b": "a gzip file; unpack it first",
+}
+
+
+def container_of(head: bytes) -> ContainerFormat | None:
+    """The container format that a file with these first bytes (SIGNATURE_BYTES of them) is in; None for a byte stream.
+
+    Raises:
+        NnpfError: it is something else that is known and cannot be used.
+    """
+    if head[4:8] in _BOXES:
+        return QUICKTIME if head[8:10] == b"qt" or head[4:8] != b"ftyp" else MP4
+    if head.startswith(_EBML):
+        return MATROSKA
+    if head.startswith(b"FLV\1"):
+        return FLV
+    for first, step in ((0, TS_PACKET_BYTES), (4, TS_PACKET_BYTES + 4)):  # the latter with a time stamp (M2TS)
+        if len(head) > first + step and all(byte == 0x47 for byte in head[first : first + 3 * step : step]):
+            return MPEG_TS
+    for signature, what in _FOREIGN.items():
+        if head.startswith(signature):
+            raise NnpfError(f"is {what}")
+    return None
+
+
+def container_to_write(path: str) -> ContainerFormat | None:
+    """The container format that a file name asks for; None for a byte stream.
+
+    Raises:
+        NnpfError: the name asks for one that is not written.
+    """
+    suffix = PurePath(path).suffix.lower()
+    for form in WRITTEN:
+        if suffix in form.suffixes:
+            return form
+    if suffix in _NOT_WRITTEN:
+        names = " ".join(form.suffixes[0] for form in WRITTEN)
+        raise NnpfError(f"{suffix} is not written; write {names}, or .266 .265 .264 for a byte stream", subject=path)
+    return None

@@ -1,0 +1,351 @@
+"""The way into a container: an edited byte stream in the place of a track, or a byte stream with times of its own.
+
+    with Remux(track, MP4, file, "out.mp4") as copy:
+        copy.take(edit.strip(copy.nal_units(), track.codec, unwanted))
+
+Each NAL unit goes into the packet that it came out of, or that its neighbour came out of, and the packet keeps its
+timestamps. What came out of the decoder configuration record goes back there. Everything else is copied.
+"""
+
+from __future__ import annotations
+
+import heapq
+import io
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, BinaryIO, NamedTuple
+
+import av
+
+from nnpf.container_formats import MATROSKA, MP4, QUICKTIME, ContainerFormat
+from nnpf.containers import BUFFER_BYTES, CODECS, Piece, Track, describe, packets, plainly
+from nnpf.errors import NnpfError
+from vsei import configuration
+from vsei.annexb import NalUnit, split
+from vsei.configuration import Configuration
+from vsei.errors import VseiError
+from vsei.nal import Codec
+from vsei.pictures import Picture, PictureUnit, picture_units, with_output_index
+from vsei.source import Progress
+
+# Kinds of streams that are copied. Data streams (time codes, telemetry) mean something to one container only.
+_COPIED = ("video", "audio", "subtitle", "attachment")
+_ISO = (MP4, QUICKTIME)
+
+
+class _Output:
+    """A container that is being written."""
+
+    def __init__(self, form: ContainerFormat, file: BinaryIO, name: str) -> None:
+        if form.muxer is None:
+            raise ValueError(f"{form.name} is not written")
+        self.form, self.name = form, name
+        with plainly("cannot be written", name):
+            self.container: Any = av.open(file, "w", format=form.muxer, buffer_size=BUFFER_BYTES)
+
+    def stream_like(self, template: Any, way_out: str) -> Any:
+        """A new stream, of the parameters of another one. NnpfError: the format has no room for it."""
+        try:
+            return self.container.add_stream_from_template(template, opaque=True)
+        except (ValueError, av.FFmpegError):
+            raise NnpfError(f"{self.form.name} takes no {describe(template)}; {way_out}", subject=self.name) from None
+
+    def mux(self, packet: Any) -> None:
+        with plainly(f"{self.form.name} refuses {_described(packet)}", self.name):
+            self.container.mux(packet)
+
+    def close(self) -> None:
+        with plainly(f"{self.form.name} cannot be written", self.name):
+            self.container.close()
+
+
+def _described(packet: Any) -> str:
+    def seconds(time: int | None) -> str:
+        return "no time" if time is None else f"{float(time * packet.time_base):.3f} s"
+
+    return (
+        f"the packet of stream {packet.stream_index} to show at {seconds(packet.pts)}, decode at {seconds(packet.dts)}"
+    )
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A piece of the track that the edit has not come to yet, and the packets of other streams that come after it."""
+
+    piece: Piece
+    others: list[Any] = field(default_factory=list)
+
+
+class Remux:
+    """Copies a container, one track of it edited on the way.
+
+    Args:
+        track: its NAL units are taken anew, from its start.
+        form: the format to write.
+        file: opened for writing; MP4 has to seek in it.
+        name: of the file, for errors.
+        video_only: leave out everything but the track.
+
+    Attributes:
+        left_out: streams that are not copied, in words.
+
+    Raises:
+        NnpfError: the format refuses a stream or a packet.
+    """
+
+    def __init__(
+        self, track: Track, form: ContainerFormat, file: BinaryIO, name: str, *, video_only: bool = False
+    ) -> None:
+        self.track = track
+        self.left_out: list[str] = []
+        self._output = _Output(form, file, name)
+        self._video_only = video_only
+        self._waiting: deque[_Waiting] = deque()
+        self._early: list[Any] = []  # packets of other streams from before the first piece
+        self._kept: list[NalUnit] = []  # of the packet that is being put together
+        self._untouched = True
+        self._decoding_times = _DecodingTimes(track) if track.format is MATROSKA else None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Remux:
+        self._input: Any = self._stack.enter_context(self.track.opened())
+        self._streams = self._added()
+        self._output.container.metadata.update(self._input.metadata)
+        if chapters := self._input.chapters():
+            self._output.container.set_chapters(chapters)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._stack:
+            if kind is None:
+                self._output.close()
+
+    def _added(self) -> dict[int, Any]:
+        """The streams of the output, by those of the input."""
+        added = {}
+        for stream in self._input.streams:
+            is_track = stream.index == self.track.index
+            if not is_track and (self._video_only or stream.type not in _COPIED):
+                self.left_out.append(describe(stream))
+                continue
+            new = added[stream.index] = self._output.stream_like(
+                stream, "write .mkv, which takes most" if is_track else "write .mkv, or leave it out: --video-only"
+            )
+            new.metadata.update(stream.metadata)
+            new.disposition = stream.disposition
+            if is_track and self._keeps_tag(stream):
+                new.codec_context.codec_tag = stream.codec_context.codec_tag
+        return added
+
+    def _keeps_tag(self, stream: Any) -> bool:
+        """FFmpeg writes "hev1" if not told otherwise; some players take "hvc1" only."""
+        both = self.track.format in _ISO and self._output.form in _ISO
+        return both and stream.codec_context.codec_tag == "hvc1"
+
+    def nal_units(self, progress: Progress | None = None) -> Iterator[NalUnit]:
+        """The NAL units of the track, to be edited and given to `take`. Once."""
+        for piece in self.track.pieces(self._of_track()):
+            self._waiting.append(_Waiting(piece))
+            yield from piece.nal_units()
+            if progress is not None:
+                progress.advance(piece.size)
+
+    def _of_track(self) -> Iterator[Any]:
+        wanted = [stream for stream in self._input.streams if stream.index in self._streams]
+        for packet in packets(self._input, wanted, self.track.name):
+            if packet.stream_index == self.track.index:
+                yield packet
+            elif self._waiting:
+                self._waiting[-1].others.append(packet)
+            else:
+                self._early.append(packet)
+
+    def take(self, units: Iterable[NalUnit]) -> int:
+        """Write the edited byte stream. Returns how many bytes it has.
+
+        Args:
+            units: what came out of `nal_units`, with what was added; what was added has the offset of its neighbour.
+        """
+        size = 0
+        kept: list[NalUnit] = []  # of the piece that is first in line
+        for unit in units:
+            while len(self._waiting) > 1 and self._waiting[1].piece.offset <= unit.offset:
+                self._finish_piece(kept)
+                kept = []
+            kept.append(unit)
+            size += len(unit.prefix) + len(unit.data) + unit.zeros
+        while self._waiting:
+            self._finish_piece(kept)
+            kept = []
+        self._mux_others(self._early)
+        if self._decoding_times is not None:
+            for packet in self._decoding_times.rest():
+                self._output.mux(packet)
+        return size
+
+    def _finish_piece(self, kept: list[NalUnit]) -> None:
+        waiting = self._waiting.popleft()
+        piece = waiting.piece
+        untouched = len(kept) == len(piece.units) and all(
+            a.data is b.data for a, b in zip(kept, piece.units, strict=True)
+        )
+        if piece.record is not None:
+            if not untouched:
+                self._change_record(piece, piece.record, kept)
+        else:
+            self._kept += kept
+            self._untouched &= untouched
+        if not self._waiting or self._waiting[0].piece.packet is not piece.packet:
+            if self._kept:
+                self._mux_track(piece.packet if self._untouched else self._rebuilt(piece.packet))
+            self._kept, self._untouched = [], True
+        self._mux_others(waiting.others)
+
+    def _mux_track(self, packet: Any) -> None:
+        packet.stream = self._streams[self.track.index]
+        self._mux_others(self._early)
+        self._early = []
+        for timed in (packet,) if self._decoding_times is None else self._decoding_times.put(packet):
+            self._output.mux(timed)
+
+    def _mux_others(self, others: list[Any]) -> None:
+        for packet in others:
+            packet.stream = self._streams[packet.stream_index]
+            self._output.mux(packet)
+
+    def _rebuilt(self, packet: Any) -> Any:
+        record = self.track.configuration
+        new: Any = av.Packet(
+            b"".join(unit.to_bytes() for unit in self._kept)
+            if record is None
+            else configuration.join_lengths((bytes(u.data) + bytes(u.zeros) for u in self._kept), record.length_size)
+        )
+        new.pts, new.dts, new.duration, new.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+        new.is_keyframe = packet.is_keyframe
+        for data in packet.iter_sidedata():
+            new.set_sidedata(data)
+        return new
+
+    def _change_record(self, piece: Piece, record: Configuration, kept: list[NalUnit]) -> None:
+        if record is not self.track.configuration:
+            raise NnpfError(
+                "the decoder configuration changes inside the file, and messages stand in it; write a byte stream",
+                subject=self.track.name,
+            )
+        at = {piece.offset + unit.offset: index for index, unit in enumerate(piece.units)}
+        new = configuration.changed(record, [(at[u.offset], bytes(u.data) + bytes(u.zeros)) for u in kept])
+        self._streams[self.track.index].codec_context.extradata = new.to_bytes()
+
+
+class _DecodingTimes:
+    """Decoding timestamps for packets that come without, as in Matroska: the presentation timestamps in order, as much
+    earlier as the stream reorders pictures."""
+
+    def __init__(self, track: Track) -> None:
+        first = next(
+            (u.picture for u in picture_units(split([track.head]), track.codec) if u.picture is not None), None
+        )
+        self._delay = first.max_num_reorder if first is not None else 0
+        self._name = track.name
+        self._shown: list[int] = []  # a heap
+        self._held: list[Any] = []  # the first packets
+        self._count = 0
+
+    def put(self, packet: Any) -> list[Any]:
+        """The next packet; returns those that are ready."""
+        if packet.pts is None:
+            raise NnpfError(f"packet {self._count} does not say when it is shown", subject=self._name)
+        heapq.heappush(self._shown, packet.pts)
+        self._count += 1
+        if self._count <= self._delay:
+            self._held.append(packet)
+            return []
+        ready = self.rest()
+        packet.dts = heapq.heappop(self._shown)
+        return [*ready, packet]
+
+    def rest(self) -> list[Any]:
+        """The first packets, whose decoding times lie before all presentation times."""
+        held, self._held = self._held, []
+        for i, packet in enumerate(held):
+            packet.dts = self._shown[0] - (len(held) - i) * max(1, packet.duration or 1)
+        return held
+
+
+class Mux:
+    """Puts a byte stream into a container of its own.
+
+    Args:
+        head: the first bytes of the stream.
+        rate: pictures per second.
+        form, file, name: as for Remux.
+
+    Raises:
+        NnpfError: the format does not take it.
+    """
+
+    def __init__(
+        self, codec: Codec, head: bytes, rate: Fraction, form: ContainerFormat, file: BinaryIO, name: str
+    ) -> None:
+        self._codec, self._rate = codec, rate
+        self._output = _Output(form, file, name)
+        demuxer = next(key for key, value in CODECS.items() if value is codec)
+        with plainly("cannot be read by FFmpeg", None), av.open(io.BytesIO(head), format=demuxer) as raw:
+            self._stream = self._output.stream_like(raw.streams.video[0], "write .mkv or .mp4")
+        self._stream.time_base = 1 / rate
+
+    def __enter__(self) -> Mux:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._output.close()
+
+    def take(self, units: Iterable[NalUnit]) -> int:
+        """Write the byte stream. Returns how many bytes it has.
+
+        Raises:
+            VseiError: its headers are broken.
+            NnpfError: it has several layers or fields.
+        """
+        size = 0
+        delay: int | None = None
+        coded = (_Coded.of(unit) for unit in picture_units(units, self._codec))
+        for output_index, item in with_output_index(coded, lambda item: item.picture):
+            size += len(item.data)
+            if item.picture is None:
+                if item.problem is not None:
+                    raise item.problem
+                continue  # an end of sequence or zeros after the last picture
+            if delay is None:
+                delay = item.picture.max_num_reorder
+            self._output.mux(self._packet(item.data, item.picture, output_index, delay))
+        return size
+
+    def _packet(self, data: bytes, picture: Picture, output_index: int | None, delay: int) -> Any:
+        if picture.layer_id or (output_index is None and self._codec is Codec.AVC):
+            what = "several layers" if picture.layer_id else "fields, or pictures that cannot be decoded"
+            raise NnpfError(f"the stream has {what}, which only FFmpeg puts into containers: ffmpeg -i IN -c copy OUT")
+        packet: Any = av.Packet(data)
+        packet.stream, packet.time_base, packet.duration = self._stream, 1 / self._rate, 1
+        # As many pictures as a stream reorders are decoded before the first one is shown.
+        packet.dts = picture.decode_index - delay
+        packet.pts = packet.dts if output_index is None else output_index
+        packet.is_keyframe = picture.random_access
+        return packet
+
+
+class _Coded(NamedTuple):
+    """A picture unit, as far as it is kept until its place in output order is known."""
+
+    data: bytes
+    picture: Picture | None
+    problem: VseiError | None
+
+    @classmethod
+    def of(cls, unit: PictureUnit) -> _Coded:
+        problem = unit.problem if any(header is not None for header in unit.headers) else None
+        return cls(b"".join(nal.to_bytes() for nal in unit.units), unit.picture, problem)
