@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vsei.annexb import NalUnit
+from vsei.avc.recovery_point import recovery_frame_cnt
 from vsei.errors import VseiError
 from vsei.nal import Avc, Codec, Hevc, NalHeader, Vvc, is_irap, is_vcl, read_header, starts_picture
 
@@ -35,7 +36,8 @@ class PictureStart:
     Attributes:
         decode_index: 0-based, over all coded pictures of the stream, in decoding order.
         nal_unit_type: of its first VCL NAL unit.
-        random_access: an IRAP picture, or a GDR picture of H.266: decoding can start here.
+        random_access: an IRAP picture, a GDR picture of H.266, or in H.264 a picture with a recovery point message
+            whose recovery_frame_cnt is 0: decoding can start here.
         clvs: 0-based index of the coded layer video sequence (in H.265 and H.264: coded video sequence) of its layer.
         clvs_start: it starts that sequence. A CRA or GDR picture does where it is the first or follows an end of
             sequence (H.266 NoOutputBeforeRecoveryFlag); an application that seeks may see more starts.
@@ -140,10 +142,18 @@ def _number(numbering: Numbering, units: list[Unit], first_vcl: int) -> PictureS
     if first_vcl >= 0:
         vcl = next((u.header for u in units[first_vcl:] if u.header and is_vcl(codec, u.header.nal_unit_type)), None)
         if vcl is not None:  # else a picture header without slices
-            start = numbering.picture(vcl)
+            start = numbering.picture(vcl, recovers=codec is Codec.AVC and _recovers(units[:first_vcl]))
     if any(u.header is not None and u.header.nal_unit_type in END_OF_SEQUENCE[codec] for u in units):
         numbering.end_of_sequence()
     return start
+
+
+def _recovers(units: list[Unit]) -> bool:
+    """Whether SEI in front of an H.264 picture says that decoding can start there."""
+    return any(
+        unit.header is not None and unit.header.nal_unit_type == Avc.SEI and recovery_frame_cnt(unit.nal.data) == 0
+        for unit in units
+    )
 
 
 class Numbering:
@@ -155,8 +165,13 @@ class Numbering:
         self.clvs: dict[int, int] = {}  # layer -> index of its running sequence
         self.ended: set[int] | None = None  # layers that have gone on since the last end of sequence
 
-    def picture(self, vcl: NalHeader) -> PictureStart:
-        """The next picture. `vcl`: the header of its first VCL NAL unit."""
+    def picture(self, vcl: NalHeader, *, recovers: bool = False) -> PictureStart:
+        """The next picture.
+
+        Args:
+            vcl: the header of its first VCL NAL unit.
+            recovers: H.264: a recovery point message says that decoding can start there. No sequence does.
+        """
         kind, layer = vcl.nal_unit_type, vcl.layer_id
         random_access = is_random_access(self.codec, kind)
         first = layer not in self.clvs or (self.ended is not None and layer not in self.ended)
@@ -165,7 +180,9 @@ class Numbering:
             self.clvs[layer] = self.clvs.get(layer, -1) + 1
             if self.ended is not None:
                 self.ended.add(layer)
-        start = PictureStart(self.pictures, kind, layer, vcl.temporal_id, random_access, self.clvs[layer], clvs_start)
+        start = PictureStart(
+            self.pictures, kind, layer, vcl.temporal_id, random_access or recovers, self.clvs[layer], clvs_start
+        )
         self.pictures += 1
         return start
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from vsei.avc.recovery_point import recovery_frame_cnt
 from vsei.errors import VseiError
 from vsei.grouping import BEGINS_NEXT, END_OF_SEQUENCE, Numbering, PictureStart
 from vsei.nal import Avc, Codec, Hevc, NalHeader, Vvc, is_sei, is_vcl, read_header
@@ -82,7 +83,8 @@ class Outline:
         self.settled = 0
         self.started = False
         self._every, self._count = every, count or every
-        self._see_sei = see_sei
+        self._recovers = False  # a recovery point message says so of the next picture
+        self._see_sei = self._seeing_recovery_points(see_sei) if codec is Codec.AVC else see_sei
         self._numbering = Numbering(codec)
         self._kinds = _Kinds(codec)
         self._all, self._but_ordinary = _ALL[codec].finditer, _BUT_ORDINARY[codec].finditer
@@ -97,6 +99,15 @@ class Outline:
     @property
     def pictures(self) -> int:
         return self._numbering.pictures
+
+    def _seeing_recovery_points(self, see_sei: SeeSei | None) -> SeeSei:
+        def see(offset: int, buffer: bytes | bytearray, begin: int, end: int) -> None:
+            nal_unit = bytes(buffer[begin + (3 if buffer[begin + 2] else 4) : end])
+            self._recovers |= recovery_frame_cnt(nal_unit) == 0
+            if see_sei is not None:
+                see_sei(offset, buffer, begin, end)
+
+        return see
 
     def scan(self, buffer: bytes | bytearray, base: int, begin: int, end: int) -> tuple[list[Place], int]:
         """Go on with the scan.
@@ -153,12 +164,13 @@ class Outline:
                     picture = not announced
                 elif kind & _BEFORE:
                     place = None
-                if picture and header in self._only_counted:
+                if picture and header in self._only_counted and not self._recovers:
                     ordinary += 1
                 elif picture:
                     numbering.pictures += ordinary
                     ordinary = 0
-                    start = numbering.picture(kinds.headers[header])
+                    recovers, self._recovers = self._recovers, False
+                    start = numbering.picture(kinds.headers[header], recovers=recovers)
                     if every or start.random_access or start.clvs_start:
                         assert place is not None
                         found.append(Place(place, start))

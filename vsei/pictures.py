@@ -113,7 +113,8 @@ class Picture:
         nal_unit_type: of its (first) VCL NAL unit.
         is_irap: all of it is IDR, CRA or BLA (H.264: IDR).
         clvs_start: it starts a CLVS.
-        random_access: decoding can start here: IRAP or GDR (H.264: IDR; recovery point SEI is not looked at).
+        random_access: decoding can start here: IRAP or GDR (H.264: IDR, or a recovery point message with
+            recovery_frame_cnt 0).
         output: whether a decoder that starts at the start of the stream outputs it (PictureOutputFlag): no picture
             before the first random access point, no RASL picture without its references. In streams of several layers:
             as if its layer is an output layer. H.264: the first field of a frame stands for both.

@@ -8,16 +8,21 @@ from collections import Counter
 import av
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.vsei.encoded import decoded, encode, trace_of_bytes
 from tests.vsei.ffmpeg_trace import Element
 from tests.vsei.invented import Invented, InventedStream, up_to
 from tests.vsei.mutations import SOON, mutated
+from vsei import sei
 from vsei.annexb import NalUnit, escape, rbsp, split
 from vsei.avc.nal_units import HeaderState
+from vsei.avc.recovery_point import RECOVERY_POINT, recovery_frame_cnt
+from vsei.bits import BitReader
 from vsei.errors import VseiError
-from vsei.nal import Avc, Codec, read_header
+from vsei.nal import Avc, Codec, NalHeader, read_header
 from vsei.pictures import Picture, PictureFormat, PictureUnit, in_output_order, picture_units
+from vsei.sei import SeiMessage
 from vsei.syntax import TraceEntry, write
 
 # name of the test: parameters of x264, pixel format, size
@@ -124,13 +129,43 @@ def test_every_idr_picture_starts_a_sequence() -> None:
     assert [p.decode_index for p in pictures if p.clvs_start] == [0, 6, 12, 18]
     assert [p.poc for p in pictures if p.clvs_start] == [0] * 4
     open_gop = [unit.picture for unit in pictures_of(encode("libx264", *STREAMS["open GOP, HRD"]))]
-    assert [p.decode_index for p in open_gop if p.random_access] == [0]
+    assert [p.decode_index for p in open_gop if p.clvs_start] == [0]
+
+
+def test_decoding_can_start_at_recovery_points() -> None:
+    """x264 marks the I pictures of open GOPs with recovery_frame_cnt 0; with intra refresh it takes some pictures."""
+    units = pictures_of(encode("libx264", *STREAMS["open GOP, HRD"]))
+    intra = [unit.picture.decode_index for unit in units if unit.picture.slice_type == "I"]
+    assert len(intra) == 3
+    assert [unit.picture.decode_index for unit in units if unit.picture.random_access] == intra
+    assert [unit.picture.is_irap for unit in units if unit.picture.random_access] == [True, False, False]
+    refreshed = pictures_of(encode("libx264", *STREAMS["intra refresh"]))
+    assert [unit.picture.decode_index for unit in refreshed if unit.picture.random_access] == [0]
+
+
+@given(st.lists(st.tuples(st.integers(0, 600), st.binary(max_size=300)), max_size=4))
+def test_recovery_points_are_found_among_other_messages(found) -> None:
+    header = NalHeader(Codec.AVC, Avc.SEI)
+    data = sei.build(header, [SeiMessage(kind, payload) for kind, payload in found])
+    expected = None
+    for kind, payload in found:
+        if kind == RECOVERY_POINT:
+            with contextlib.suppress(VseiError):
+                expected = BitReader(payload).ue()
+            break
+    assert recovery_frame_cnt(data) == expected
+
+
+@given(st.binary(max_size=40))
+def test_broken_sei_has_no_recovery_point_or_one(data: bytes) -> None:
+    assert recovery_frame_cnt(b"\6" + data) is None or RECOVERY_POINT in data
 
 
 def test_recovery_point_makes_pictures_decodable() -> None:
     """A stream that starts two pictures before an I picture with recovery point SEI."""
     units = pictures_of(encode("libx264", *STREAMS["open GOP, HRD"]))
     intra = [i for i, unit in enumerate(units) if unit.picture.slice_type == "I"][1]
+    later = [i for i, unit in enumerate(units) if unit.picture.slice_type == "I"][2:]
     sets = [u for u, h in zip(units[0].units, units[0].headers, strict=True) if h.nal_unit_type in (Avc.SPS, Avc.PPS)]
 
     def starting_at(first: int) -> bytes:
@@ -143,7 +178,7 @@ def test_recovery_point_makes_pictures_decodable() -> None:
         12,
         14,
     ]  # before it, and its leading pictures
-    assert not any(u.picture.random_access for u in again)
+    assert [u.picture.decode_index for u in again if u.picture.random_access] == [2, *(2 + i - intra for i in later)]
 
     again = pictures_of(starting_at(intra))
     shown = [s.item.picture.decode_index for s in in_output_order(again, lambda unit: unit.picture)]

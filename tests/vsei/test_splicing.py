@@ -6,13 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsei import edit, selection
+from tests.vsei.encoded import encode
+from vsei import edit, sei, selection
 from vsei.annexb import split
 from vsei.edit import Placement
 from vsei.errors import VseiError
 from vsei.grouping import groups
-from vsei.nal import Codec
+from vsei.nal import Avc, Codec
 from vsei.outline import LOOK_AHEAD, Outline
+from vsei.pictures import picture_units
 from vsei.sei import SeiMessage
 from vsei.splicing import splice
 
@@ -65,16 +67,39 @@ def test_pictures_and_places_are_the_same_in_all_streams(shared):
         assert outlined(data, Codec.VVC, 5000) == grouped(data, Codec.VVC), path.name
 
 
+def test_open_gops_of_h264_begin_at_recovery_points():
+    """x264 writes I pictures that are no IDR pictures, with recovery point SEI; messages go behind that."""
+    data = encode("libx264", "open-gop=1:keyint=8:bframes=3")
+    assert outlined(data, Codec.AVC, 1000) == grouped(data, Codec.AVC)
+    placements = [Placement(selection.parse("random_access"), NOTE)]
+    out = spliced(data, Codec.AVC, placements, 1000)
+    assert out == b"".join(u.to_bytes() for u in edit.inject(split([data]), Codec.AVC, placements))
+    found = [unit for unit in picture_units(split([out]), Codec.AVC) if NOTE in messages_of(unit)]
+    assert [unit.picture.slice_type for unit in found] == ["I", "I", "I"]
+    assert [unit.picture.is_irap for unit in found] == [True, False, False]
+    assert [len(unit) for unit in map(messages_of, found)] == [2, 2, 2]
+
+
+def messages_of(unit) -> list[SeiMessage]:
+    headers = zip(unit.units, unit.headers, strict=True)
+    return [
+        m for nal, header in headers if header.nal_unit_type == Avc.SEI for m in sei.parse(header, nal.data).messages
+    ]
+
+
 # NAL units of all types and some broken headers, in any order: what the two say must be the same whatever comes.
 def header_bytes(codec: Codec):
     if codec is Codec.AVC:
-        return st.integers(0, 255).map(lambda b: bytes([b]))
+        return (st.integers(0, 255) | st.sampled_from([1, 6])).map(lambda b: bytes([b]))
     return st.tuples(st.sampled_from([0, 0, 0, 1, 0x81]), st.integers(0, 255)).map(bytes)
 
 
 def nal_units(codec: Codec):
     start_code = st.sampled_from([b"\0\0\1", b"\0\0\0\1", b"\0\0\0\0\0\1"])
-    body = st.sampled_from([b"", b"\x80", b"\x80\x80", b"\x40\0\0\3\1", b"\xd2\1\x80"])
+    bodies = [b"", b"\x80", b"\x80\x80", b"\x40\0\0\3\1", b"\xd2\1\x80"]
+    # recovery_frame_cnt 0, alone and after another message, and 1; in H.264 decoding can start at the first two
+    bodies += [b"\6\1\xc4\x80", b"\1\2\0\0\3\6\1\xc4\x80", b"\6\1\x51\x80"]
+    body = st.sampled_from(bodies)
     return st.lists(st.tuples(start_code, header_bytes(codec), body).map(b"".join), min_size=1, max_size=30)
 
 

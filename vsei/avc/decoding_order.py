@@ -8,15 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from vsei import sei
 from vsei.avc.nal_units import SLICE_TYPES, HeaderState
 from vsei.avc.parameter_sets import Sps
+from vsei.avc.recovery_point import recovery_frame_cnt
 from vsei.avc.slice_header import SliceHeader
-from vsei.bits import BitReader
 from vsei.nal import Avc, NalHeader
 from vsei.pictures import MAX_DPB_SIZE, Picture, PictureFormat, cropped, poc_after
 
-RECOVERY_POINT = 6  # payloadType
 # Table A-1: MaxDpbMbs by level_idc (level 1b is 9, or 11 with constraint_set3_flag)
 MAX_DPB_MBS = {
     9: 396, 10: 396, 11: 900, 12: 2376, 13: 2376, 20: 2376, 21: 4752, 22: 8100, 30: 8100, 31: 18000, 32: 20480,
@@ -78,6 +76,7 @@ class AvcPictureReader:
         self.state = HeaderState()
         self._first: tuple[NalHeader, SliceHeader] | None = None
         self._fault = False
+        self._recovers = False  # a recovery point message says so of the current picture
         self._previous = _Previous()
         self._cvs = -1
         # Decoding starts at an IDR picture, or where a recovery point SEI message says.
@@ -93,17 +92,20 @@ class AvcPictureReader:
                 self._fault = True
                 self._first = header, self.state.slice_header(header, data)
                 self._fault = False
-        elif kind == Avc.SEI and not self._decodable:
-            found = _recovery_frame_cnt(header, data)
-            self._recovery_frame_cnt = self._recovery_frame_cnt if found is None else found
+        elif kind == Avc.SEI:
+            found = recovery_frame_cnt(data)
+            self._recovers |= found == 0
+            if not self._decodable and found is not None:
+                self._recovery_frame_cnt = found
         else:
             self.state.take(header, data)
 
     def finish(self, decode_index: int) -> Picture | None:
         first, self._first, self._fault = self._first, None, False
-        return None if first is None else self._picture(decode_index, *first)
+        recovers, self._recovers = self._recovers, False
+        return None if first is None else self._picture(decode_index, *first, recovers=recovers)
 
-    def _picture(self, decode_index: int, header: NalHeader, slice_header: SliceHeader) -> Picture:
+    def _picture(self, decode_index: int, header: NalHeader, slice_header: SliceHeader, *, recovers: bool) -> Picture:
         values, sps = slice_header.values, slice_header.sps
         idr = header.nal_unit_type == Avc.IDR
         second_field = self._pairs(header, values.get("field_pic_flag"), slice_header) and not idr
@@ -126,7 +128,7 @@ class AvcPictureReader:
             nal_unit_type=header.nal_unit_type,
             is_irap=idr,
             clvs_start=starts,
-            random_access=idr,
+            random_access=idr or recovers,
             output=self._is_recovered(idr, poc, slice_header) and not second_field,
             format=picture_format(sps),
             slice_qp_y=slice_header.slice_qp_y,
@@ -191,14 +193,6 @@ class AvcPictureReader:
             previous.lsb = values["pic_order_cnt_lsb"]
             previous.msb = top - previous.lsb
         return poc
-
-
-def _recovery_frame_cnt(header: NalHeader, data: bytes | memoryview) -> int | None:
-    """Of a recovery point SEI message, if there is one in this NAL unit."""
-    for message in sei.parse(header, data).messages:
-        if message.payload_type == RECOVERY_POINT:
-            return BitReader(message.payload).ue()
-    return None
 
 
 def _poc_of_frame_num(number: int, reference: bool, slice_header: SliceHeader) -> tuple[int, int]:
