@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 
+# Of a name that a stranger chose, in a message.
+_SHOWN_CHARACTERS = 120
+
+
+def shortened(text: str) -> str:
+    """A URI, or whatever else a stream may hold of any length, for a message."""
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
+
+
 class NnpfError(ValueError):
     """A file, a model, a picture or a setting that cannot be used.
 

@@ -1,30 +1,43 @@
 """From an NNPFC message to a model: files that its URI names, and payloads that it carries.
 
-Nothing is fetched. A `file:` URI or a relative one is looked up inside one folder; any other needs an entry in the
-caller's map.
+A `file:` URI or a relative one is looked up inside one folder. `https` is fetched where the caller allows it. Any other
+needs an entry in the caller's map.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from nnpf import limits
 from nnpf import model as models
 from nnpf.describe import NNC_TAG, ONNX_TAG
-from nnpf.errors import NnpfError
+from nnpf.errors import NnpfError, shortened
 from nnpf.model import Model
 from vsei.messages import NnpfCharacteristics
 from vsei.messages.nnpf import MODE_URI
 
 if TYPE_CHECKING:
+    from nnpf.fetch import Fetcher
     from nnpf.nnc import Decoder
 
-# Shown in messages; a stream may hold any string.
-_SHOWN_URI = 120
+
+class Found(NamedTuple):
+    """What a URI names.
+
+    Attributes:
+        data: the bytes.
+        name: of the file or the URI, as a report calls it.
+        suffix: of its name: ".onnx", ".nnc", ...
+    """
+
+    data: bytes
+    name: str
+    suffix: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +47,31 @@ class ModelSources:
     Attributes:
         root: the folder that relative and `file:` URIs are resolved in, and never left; None: no files.
         by_uri: URI, as in the message, to a file. The way for everything else, and it goes first.
+        sha256: URI to the hash that its file must have, in hexadecimal digits.
+        fetcher: for `https` URIs; None: nothing is fetched.
     """
 
     root: Path | None = None
     by_uri: Mapping[str, Path] = field(default_factory=dict)
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    fetcher: Fetcher | None = None
+
+    def find(self, uri: str) -> Found:
+        """What a URI names.
+
+        Raises:
+            NnpfError: nothing that may be had here, or something with another hash than it must have.
+        """
+        if self.fetcher is not None and uri not in self.by_uri and uri[:6].lower() == "https:":
+            data = self.fetcher.fetch(uri)
+            found = Found(data, shortened(uri), PurePosixPath(urlsplit(uri).path).suffix)
+        else:
+            path = self.path_of(uri)
+            found = Found(_read(path), str(path), path.suffix)
+        wanted = self.sha256.get(uri)
+        if wanted is not None and (actual := hashlib.sha256(found.data).hexdigest()) != wanted.lower():
+            raise NnpfError(f"has SHA-256 {actual}, must have {wanted.lower()}", subject=shortened(uri))
+        return found
 
     def path_of(self, uri: str) -> Path:
         """The file that a URI names.
@@ -45,27 +79,31 @@ class ModelSources:
         Raises:
             NnpfError: it names none that may be read here.
         """
-        shown = uri if len(uri) <= _SHOWN_URI else uri[:_SHOWN_URI] + "..."
         if uri in self.by_uri:
             return self.by_uri[uri]
         try:
             parts = urlsplit(uri)
         except ValueError:
-            raise NnpfError("is no URI", subject=shown) from None
+            raise NnpfError("is no URI", subject=shortened(uri)) from None
         if parts.scheme not in ("", "file") or parts.netloc not in ("", "localhost"):
-            raise NnpfError("is not fetched; say which file it is (--model-map)", subject=shown)
+            way = "fetch it (--allow-fetch), or " if parts.scheme == "https" and self.fetcher is None else ""
+            raise NnpfError(f"is not fetched; {way}say which file it is (--model-map)", subject=shortened(uri))
         name = unquote(parts.path)
         if not name or "\0" in name:
-            raise NnpfError("names no file", subject=shown)
+            raise NnpfError("names no file", subject=shortened(uri))
         if self.root is None:
-            raise NnpfError("there is no folder to look for it in (--model-root)", subject=shown)
-        root = self.root.resolve()
-        # Absolute paths are kept, and pass only if they lead into the root; links are followed first.
-        path = (root / name).resolve()
-        if not path.is_relative_to(root):
-            raise NnpfError(f"lies outside the model folder {root} (--model-root, --model-map)", subject=shown)
-        if not path.is_file():
-            raise NnpfError(f"is not in the model folder {root} (--model-root, --model-map)", subject=shown)
+            raise NnpfError("there is no folder to look for it in (--model-root)", subject=shortened(uri))
+        try:
+            root = self.root.resolve()
+            # Absolute paths are kept, and pass only if they lead into the root; links are followed first.
+            path = (root / name).resolve()
+            inside, there = path.is_relative_to(root), path.is_file()
+        except (OSError, RuntimeError, UnicodeError):  # links in a circle; names that the file system does not have
+            raise NnpfError("names no file", subject=shortened(uri)) from None
+        if not inside:
+            raise NnpfError(f"lies outside the model folder {root} (--model-root, --model-map)", subject=shortened(uri))
+        if not there:
+            raise NnpfError(f"is not in the model folder {root} (--model-root, --model-map)", subject=shortened(uri))
         return path
 
 
@@ -87,11 +125,11 @@ def load_base(message: NnpfCharacteristics, sources: ModelSources) -> Base:
         return _decode_base(message.nnpfc_payload or b"", f"payload of NNPFC {message.nnpfc_id}")
     uri, tag = message.nnpfc_uri or "", message.nnpfc_tag_uri or ""
     if tag not in (ONNX_TAG, NNC_TAG) and uri not in sources.by_uri:
-        raise NnpfError(f"model format {tag[:_SHOWN_URI]!r} is not known", subject=uri[:_SHOWN_URI])
-    path = sources.path_of(uri)
-    if tag == NNC_TAG or path.suffix == ".nnc":
-        return _decode_base(_read(path), str(path))
-    return Base(models.load(path))
+        raise NnpfError(f"model format {shortened(tag)!r} is not known", subject=shortened(uri))
+    found = sources.find(uri)
+    if tag == NNC_TAG or found.suffix == ".nnc":
+        return _decode_base(found.data, found.name)
+    return Base(models.load(found.data, found.name))
 
 
 def apply_update(base: Base, update: NnpfCharacteristics, sources: ModelSources) -> Model:
@@ -103,11 +141,11 @@ def apply_update(base: Base, update: NnpfCharacteristics, sources: ModelSources)
     label = f"update of NNPFC {update.nnpfc_id}"
     if update.nnpfc_mode_idc == MODE_URI:
         uri, tag = update.nnpfc_uri or "", update.nnpfc_tag_uri or ""
-        path = sources.path_of(uri)
-        if tag != NNC_TAG and path.suffix != ".nnc":
-            whole = models.load(path)
-            return base.model.with_parameters(whole.parameters, f"{base.model.name} + {path.name}")
-        payload, label = _read(path), path.name
+        found = sources.find(uri)
+        payload, label = found.data, PurePosixPath(found.name).name
+        if tag != NNC_TAG and found.suffix != ".nnc":
+            whole = models.load(payload, found.name)
+            return base.model.with_parameters(whole.parameters, f"{base.model.name} + {label}")
     else:
         payload = update.nnpfc_payload or b""
     from nnpf.nnc import Decoder, NncError, updates
@@ -124,12 +162,15 @@ def apply_update(base: Base, update: NnpfCharacteristics, sources: ModelSources)
 
 
 def _read(path: Path) -> bytes:
+    allowed = limits.current().model_bytes
     try:
-        if path.stat().st_size > (allowed := limits.current().model_bytes):
-            raise limits.exceeded("model_bytes", f"more than {allowed} bytes", subject=str(path))
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(allowed + 1)  # what it says of its size need not be so
     except OSError as error:
         raise NnpfError(f"cannot be read: {error.strerror}", subject=str(path)) from None
+    if len(data) > allowed:
+        raise limits.exceeded("model_bytes", f"more than {allowed} bytes", subject=str(path))
+    return data
 
 
 def _decode_base(data: bytes, name: str) -> Base:
