@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,10 @@ def add_filter_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model-root", metavar="DIR", help="folder of the models (default: that of the stream)")
     parser.add_argument(
         "--model-map", metavar="URI=FILE", action="append", default=[], help="the file to take for a URI"
+    )
+    parser.add_argument("--allow-fetch", action="store_true", help="fetch models from https URIs of the stream")
+    parser.add_argument(
+        "--model-sha256", metavar="URI=HASH", action="append", default=[], help="the SHA-256 that the file must have"
     )
     parser.add_argument("--engine", choices=("auto", "openvino", "torch", "onnxruntime"), default="auto")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, or a device of OpenVINO")
@@ -44,6 +49,17 @@ def apply_options(args: argparse.Namespace, stream: str) -> ApplyOptions:
         if not equals:
             raise UsageError(f"--model-map {entry}: give URI=FILE")
         by_uri[uri] = Path(path)
+    sha256 = {}
+    for entry in args.model_sha256:
+        uri, _, digest = entry.rpartition("=")
+        if not uri or not re.fullmatch("[0-9a-fA-F]{64}", digest):
+            raise UsageError(f"--model-sha256 {entry}: give URI=HASH, 64 hexadecimal digits")
+        sha256[uri] = digest
+    fetcher = None
+    if args.allow_fetch:
+        from nnpf.fetch import Fetcher
+
+        fetcher = Fetcher()
     patch = None
     if args.patch != "auto":
         width, x, height = args.patch.partition("x")
@@ -51,7 +67,7 @@ def apply_options(args: argparse.Namespace, stream: str) -> ApplyOptions:
             raise UsageError(f"--patch {args.patch}: give WxH, as in 128x128, or auto")
         patch = int(width), int(height)
     return ApplyOptions(
-        sources=ModelSources(Path(root), by_uri),
+        sources=ModelSources(Path(root), by_uri, sha256, fetcher),
         engine=args.engine,
         device=args.device,
         threads=args.threads,
