@@ -1,38 +1,52 @@
-"""How much of the time of `nnpf apply` is the network's? Prints ratios, all measured in one run on this machine.
+"""How much of the time of `nnpf apply` is the network's? Ratios, measured in one run, and whether they meet the goals.
 
-    python bench/runner.py                 the sample stream and filter
-    python bench/runner.py --shared        also the trained filter of ../shared/peer and a 1080p stream
-    python bench/runner.py --memory        peak memory at 1080p and 2160p, and from 65 to 325 pictures
+    python bench/runner.py                              the sample stream and filter
+    python bench/runner.py --shared                     also the trained filter of ../shared/peer, and a 1080p stream
+    python bench/runner.py --memory                     peak memory at 1080p and 2160p, for 10 and for 300 pictures
+    python bench/runner.py --nokia PATH [--nokia-f32 PATH]   against Nokia's vvdecapp, as built, and built for float32
+    python bench/runner.py --device cuda                on a GPU: the whole job against the bare network
+    python bench/runner.py --all --nokia PATH           everything; about 15 minutes on two idle cores
 
-"whole job" is decoding, filtering and writing YUV to /dev/null, through nnpf.runner.apply. "bare network" is nothing
-but the network on the same tensors, packed beforehand, in the fastest engine and form on this machine (OpenVINO, whole
-pictures, static shape). Job and network take turns, and each ratio is that of medians, so that other work on the
-machine hits both alike. CPU seconds are given too: they change less where the machine is busy.
+"whole job" is decoding, filtering and writing YUV to /dev/null, through nnpf.runner.apply, between two pictures far
+from both ends of the stream: starting and compiling are not in it. "bare network" is nothing but the network on the
+same tensors, packed beforehand, in the fastest of two forms: one picture at a time on all cores, or as many at a time
+as the job filters. Job and network take turns, and each ratio is that of medians. CPU seconds are given too: they
+change less where the machine is busy.
+
+Exit code 3 when a goal is missed.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import resource
+import os
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
 from nnpf.characteristics import patch_process
 from nnpf.describe import ONNX_TAG, characteristics
-from nnpf.engines import select_engine
-from nnpf.filters import plan_patches
-from nnpf.frames import Format, Frame, write_frame
+from nnpf.engines import Precision, Settings, select_engine
+from nnpf.errors import NnpfError
+from nnpf.filters import lanes_for, plan_patches
+from nnpf.frames import Frame, write_frame
+from nnpf.intake import decoded_pictures
+from nnpf.metrics import compare
 from nnpf.model import Model, load
 from nnpf.runner import ApplyOptions, Shown, apply
 from nnpf.sources import ModelSources
@@ -43,7 +57,35 @@ from vsei.nal import Codec
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+SAMPLE, FILTER = ROOT / "samples/bbb_q37.266", ROOT / "samples/filters/first.onnx"
 ROUNDS = 3
+# Pictures at the start and at the end that are not timed: more than are under way at a time.
+EDGE = 12
+CONSTANT = {"constant_patch_size_flag": 1, "patch_width_minus1": 63, "patch_height_minus1": 63}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What was measured, and the bound: at least, or with `most` at most."""
+
+    name: str
+    value: float
+    bound: float
+    most: bool = False
+
+    @property
+    def met(self) -> bool:
+        return self.value <= self.bound if self.most else self.value >= self.bound
+
+    def __str__(self) -> str:
+        relation = "at most" if self.most else "at least"
+        return f"{'PASS' if self.met else 'FAIL'}  {self.value:8.3f}  {relation} {self.bound:.2f}  {self.name}"
+
+
+GOALS: list[Goal] = []
+
+
+# --- streams and models ----------------------------------------------------------------------------------------------
 
 
 def free_size(model: Model) -> Model:
@@ -62,7 +104,18 @@ def free_size(model: Model) -> Model:
     return Model(proto, model.name)
 
 
-def stream_with(units: list[NalUnit], message: NnpfCharacteristics) -> list[NalUnit]:
+def trivial_filter() -> Model:
+    """A filter that costs next to nothing: what is left is the job around the network."""
+    weight = numpy_helper.from_array(np.eye(6, dtype=np.float32).reshape(6, 6, 1, 1), "weight")
+    node = onnx.helper.make_node("Conv", ["input", "weight"], ["output"])
+    shape = ["n", 6, "h", "w"]
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name in ("input", "output")]
+    graph = onnx.helper.make_graph([node], "trivial", values[:1], values[1:], [weight])
+    opset = [onnx.helper.make_opsetid("", 17)]
+    return Model(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), "trivial")
+
+
+def stream_with(units: list[NalUnit], message: NnpfCharacteristics, codec: Codec = Codec.VVC) -> list[NalUnit]:
     """The stream with the filter, active for all pictures."""
     activation = NnpfActivation(
         nnpfa_target_id=1,
@@ -77,7 +130,7 @@ def stream_with(units: list[NalUnit], message: NnpfCharacteristics) -> list[NalU
         edit.Placement(selection.parse("random_access"), messages.encode(message)),
         edit.Placement(selection.parse("all"), messages.encode(activation)),
     ]
-    return list(edit.inject(units, Codec.VVC, placements, on_existing="replace"))
+    return list(edit.inject(units, codec, placements, on_existing="replace"))
 
 
 def nal_units(path: Path) -> list[NalUnit]:
@@ -95,36 +148,133 @@ def message_for(model: Model, path: Path, **elements: int) -> NnpfCharacteristic
     return characteristics(identity, model, {f"nnpfc_{key}": value for key, value in elements.items()})
 
 
-def job(units: list[NalUnit], root: Path, limit: int | None = None) -> Iterator[Shown]:
-    options = ApplyOptions(sources=ModelSources(root), check_hashes=False)
-    with apply(units, Codec.VVC, options) as pictures, Path("/dev/null").open("wb") as sink:
-        for shown in itertools.islice(pictures, limit):
+def noise(width: int, height: int, pictures: int, folder: Path) -> Path:
+    """An H.264 stream of one random picture after another, shifted; x264 comes with PyAV."""
+    path = folder / f"noise_{width}x{height}.264"
+    rng = np.random.default_rng(0)
+    field = rng.integers(16, 236, (height // 8 + pictures, width // 8), dtype=np.uint8)
+    with av.open(str(path), "w", format="h264") as container:
+        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast", "qp": "30", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for at in range(pictures):
+            luma = np.kron(field[at : at + height // 8], np.ones((8, 8), np.uint8))
+            planes = np.concatenate([luma.ravel(), np.full(width * height // 2, 128, np.uint8)])
+            frame = av.VideoFrame.from_ndarray(planes.reshape(height * 3 // 2, width), format="yuv420p")
+            for packet in stream.encode(frame):
+                container.mux(packet)
+        for packet in stream.encode(None):
+            container.mux(packet)
+    return path
+
+
+# --- what is timed ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """One filter on one stream."""
+
+    label: str
+    stream: Path
+    model_path: Path
+    model: Model
+    pictures: int  # timed
+    elements: dict[str, int]
+
+    @property
+    def message(self) -> NnpfCharacteristics:
+        return message_for(self.model, self.model_path, **self.elements)
+
+    def units(self, times: int = 1) -> list[NalUnit]:
+        return stream_with(nal_units(self.stream) * times, self.message)
+
+
+def job(units: list[NalUnit], root: Path, codec: Codec = Codec.VVC, **options: Any) -> Iterator[Shown]:
+    chosen = ApplyOptions(sources=ModelSources(root), check_hashes=False, **options)
+    with apply(units, codec, chosen) as pictures, Path(os.devnull).open("wb") as sink:
+        for shown in pictures:
             write_frame(sink, shown.frame)
             yield shown
 
 
-def bare(model: Model, message: NnpfCharacteristics, frame: Frame) -> Callable[[], None]:
-    """One run of the network on a picture, nothing else: tensors stand ready."""
-    plan, batch, _ = plan_patches(model, patch_process(message, frame.format))
-    tensor = plan.pack([frame], [Fraction(1, 2)], plan.new_input()).copy()
-    patches = [np.ascontiguousarray(plan.extract(tensor, block)) for block in plan.blocks(batch)]
-    network = select_engine("openvino").compile(model)
-    name = model.tensor_input.name
-
-    def run() -> None:
-        for patch in patches:
-            network.run({name: patch})
-
-    run()
-    return run
+def timed_job(case: Case, units: list[NalUnit], **options: Any) -> tuple[float, float]:
+    """Seconds and CPU seconds of one picture, when all stages are full."""
+    pictures = job(units, case.model_path.parent, **options)
+    for _ in itertools.islice(pictures, EDGE):
+        pass
+    start, busy = time.perf_counter(), time.process_time()
+    count = sum(1 for _ in itertools.islice(pictures, case.pictures))
+    seconds, cpu = time.perf_counter() - start, time.process_time() - busy
+    pictures.close()
+    return seconds / count, cpu / count
 
 
-def one_at_a_time(model: Model, message: NnpfCharacteristics, frame: Frame) -> Callable[[], None]:
-    """The loop that most scripts have: cut a patch, run it, put it back."""
-    plan, _, _ = plan_patches(model, patch_process(message, frame.format))
-    network = select_engine("openvino").compile(model)
-    name = model.tensor_input.name
+def first_picture(case: Case) -> Frame:
+    return next(iter(decoded_pictures(nal_units(case.stream), Codec.VVC, check_hashes=False))).frame
+
+
+class Bare:
+    """The network on the tensors of one picture, again and again, and nothing else."""
+
+    def __init__(self, case: Case, frame: Frame, settings: Settings, engine: str, device: str) -> None:
+        made = select_engine(engine, device, settings=settings)
+        plan, batch, _ = plan_patches(
+            case.model, patch_process(case.message, frame.format), max_batch=made.max_batch, room=made.room
+        )
+        tensor = plan.pack([frame], [Fraction(1, 2)], plan.new_input()).copy()
+        self._patches = [np.ascontiguousarray(plan.extract(tensor, block)) for block in plan.blocks(batch)]
+        first = made.compile(case.model)
+        self._networks = [first, *(first.another() for _ in range(settings.lanes - 1))]
+        self._name = case.model.tensor_input.name
+        self.precision = ""
+        self.plan = plan
+        self.run(len(self._networks))
+        self.precision = first.precision
+
+    def run(self, pictures: int) -> tuple[float, float]:
+        """Seconds and CPU seconds of one picture."""
+        rest = iter(range(pictures))
+        lock = threading.Lock()
+
+        def work(network: Any) -> None:
+            while True:
+                with lock:
+                    if next(rest, None) is None:
+                        return
+                for patch in self._patches:
+                    network.run({self._name: patch})
+
+        threads = [threading.Thread(target=work, args=(network,)) for network in self._networks]
+        start, busy = time.perf_counter(), time.process_time()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return (time.perf_counter() - start) / pictures, (time.process_time() - busy) / pictures
+
+
+def tensors_alone(case: Case, frame: Frame, count: int) -> float:
+    """CPU seconds of preparing and storing the tensors of one picture."""
+    plan, _, _ = plan_patches(case.model, patch_process(case.message, frame.format))
     into = plan.new_input()
+    shape = (
+        plan.process.num_output_pics,
+        plan.process.out_channels,
+        *(g * p for g, p in zip(plan.grid, plan.out_patch, strict=True)),
+    )
+    output = np.random.default_rng(0).random(shape, dtype=np.float32)
+    busy = time.process_time()
+    for _ in range(count):
+        plan.pack([frame], [Fraction(1, 2)], into)
+        plan.store(output, [frame])
+    return (time.process_time() - busy) / count
+
+
+def one_at_a_time(case: Case, frame: Frame, settings: Settings, count: int) -> float:
+    """Seconds of one picture in the loop that most scripts have: cut a patch, run it, put it back."""
+    plan, _, _ = plan_patches(case.model, patch_process(case.message, frame.format))
+    network = select_engine("openvino", settings=settings).compile(case.model)
+    name, into = case.model.tensor_input.name, plan.new_input()
 
     def call(batch: Any) -> Any:
         return network.run({name: batch})
@@ -133,124 +283,255 @@ def one_at_a_time(model: Model, message: NnpfCharacteristics, frame: Frame) -> C
         plan.store(plan.run(call, plan.pack([frame], [Fraction(1, 2)], into), max_batch=1), [frame])
 
     run()
-    return run
-
-
-def measure(label: str, path: Path, model_path: Path, model: Model, pictures: int, **elements: int) -> None:
-    message = message_for(model, model_path, **elements)
-    units = stream_with(nal_units(path), message)
-    shown = next(job(units, model_path.parent, 1))
-    network, loop = bare(model, message, shown.decoded), one_at_a_time(model, message, shown.decoded)
-    jobs, networks, loops, around, work = [], [], [], [], []
-    for _ in range(ROUNDS):
-        first: float | None = None
-        records = []
-        for item in job(units, model_path.parent, pictures):
-            if first is None:  # what the first picture costs beyond the others is compilation
-                first, busy = time.perf_counter(), time.process_time()
-            records.append(item.record)
-        count = len(records) - 1
-        assert first is not None
-        jobs.append((time.perf_counter() - first) / count)
-        job_busy = (time.process_time() - busy) / count
-        seconds = [record.applied[0].seconds for record in records[1:]]
-        around.append(sum(s[0] + s[2] for s in seconds) / max(1e-9, sum(s[1] for s in seconds)))
-        busy = time.process_time()
-        networks.append(timed(network, count))
-        work.append((time.process_time() - busy) / count / job_busy)
-        loops.append(timed(loop, max(1, count // 4)))
-    whole, net = statistics.median(jobs), statistics.median(networks)
-    patch = records[0].applied[0]
-    kmac = model.cost({model.tensor_input.name: (1, 7, 72, 72)}).macs / 4 / 64 / 64 / 1000
-    print(
-        f"{label}: {shown.decoded.format}, {patch.patches} patch(es) of {patch.patch[0]}x{patch.patch[1]}, "
-        f"{kmac:.1f} kMAC in 64x64 patches"
-    )
-    print(f"  whole job {1 / whole:8.2f} pictures/s   bare network {1 / net:8.2f}   ratio {net / whole:.3f}")
-    print(f"  CPU time of the network / whole job     {statistics.median(work):.3f}")
-    print(f"  tensors in and out / network            {statistics.median(around):.3f}")
-    print(f"  whole job / one patch at a time         {statistics.median(loops) / whole:.2f}", flush=True)
-
-
-def timed(function: Callable[[], None], count: int) -> float:
     start = time.perf_counter()
     for _ in range(count):
-        function()
+        run()
     return (time.perf_counter() - start) / count
 
 
-def peak_memory(code: str) -> float:
-    """Peak resident memory of a Python process that runs `code`, in MiB."""
-    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.path.insert(0, {str(ROOT / 'bench')!r})\n{code}"
-    program += "\nimport resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+# --- speed -----------------------------------------------------------------------------------------------------------
+
+
+def measure(case: Case, precision: Precision, *, engine: str = "openvino", device: str = "auto") -> None:
+    lanes = lanes_for(0)
+    frame = first_picture(case)
+    forms = [
+        Bare(case, frame, Settings(lanes=count, precision=precision), engine, device) for count in sorted({1, lanes})
+    ]
+    total = case.pictures + 2 * EDGE
+    count = sum(1 for _ in decoded_pictures(nal_units(case.stream), Codec.VVC, check_hashes=False))
+    units = case.units(-(-total // count))
+    options = {"engine": engine, "device": device, "precision": precision}
+    jobs, loops = [], []
+    bares: list[list[tuple[float, float]]] = [[] for _ in forms]
+    for _ in range(ROUNDS):
+        jobs.append(timed_job(case, units, **options))
+        for form, results in zip(forms, bares, strict=True):
+            results.append(form.run(max(lanes, case.pictures // 2)))
+        if engine == "openvino":
+            loops.append(one_at_a_time(case, frame, Settings(precision=precision), max(1, case.pictures // 8)))
+    whole, whole_cpu = (statistics.median(values) for values in zip(*jobs, strict=True))
+    nets = [tuple(statistics.median(values) for values in zip(*results, strict=True)) for results in bares]
+    net, net_cpu = min(nets)
+    busy = time.process_time()
+    start = time.perf_counter()
+    decoded = sum(1 for _ in decoded_pictures(nal_units(case.stream), Codec.VVC, check_hashes=False))
+    decode_cpu, decode = (time.process_time() - busy) / decoded, (time.perf_counter() - start) / decoded
+    around = tensors_alone(case, frame, max(2, case.pictures // 8))
+    plan = forms[0].plan
+    name = f"{case.label}, {forms[0].precision}"
+    print(f"{name}: {frame.format}, {plan.num_patches} patch(es) of {plan.patch[1]}x{plan.patch[0]}")
+    print(
+        f"  pictures per second: whole job {1 / whole:8.2f}   bare network {1 / net:8.2f}   decoding {1 / decode:8.2f}"
+    )
+    print(
+        f"  CPU ms per picture:  whole job {whole_cpu * 1e3:8.2f}   bare network {net_cpu * 1e3:8.2f}"
+        f"   decoding {decode_cpu * 1e3:8.2f}   tensors {around * 1e3:8.2f}"
+    )
+    goal(f"bare network / whole job: {name}", net / whole, 0.90)
+    goal(f"tensors / network, CPU time: {name}", around / net_cpu, 0.06, most=True)
+    if loops:
+        goal(f"whole job / one patch at a time: {name}", statistics.median(loops) / whole, 1.0)
+    print(flush=True)
+
+
+def goal(name: str, value: float, bound: float, *, most: bool = False) -> None:
+    GOALS.append(Goal(name, value, bound, most))
+    print(f"  {GOALS[-1]}")
+
+
+def cases(*, shared: bool, scratch: Path) -> list[Case]:
+    first = load(FILTER)
+    found = [
+        Case("sample filter, whole pictures", SAMPLE, FILTER, first, 104, {}),
+        Case("sample filter, constant patches", SAMPLE, FILTER, first, 104, CONSTANT),
+    ]
+    if shared:
+        peer_path, free_path = SHARED / "peer/nokia/model3.onnx", scratch / "model3_free.onnx"
+        peer, free = load(peer_path), load(free_path)
+        large = SHARED / "conformance/SLICES_A_HUAWEI_3.bit"
+        found += [
+            Case("peer filter, whole pictures", SAMPLE, free_path, free, 52, {}),
+            Case("peer filter, constant patches", SAMPLE, peer_path, peer, 52, CONSTANT),
+            Case("sample filter, whole pictures", large, FILTER, first, 26, {}),
+            Case("peer filter, whole pictures", large, free_path, free, 13, {}),
+            Case("peer filter, constant patches", large, peer_path, peer, 13, CONSTANT),
+        ]
+    return found
+
+
+def precision_difference(case: Case) -> None:
+    """What bfloat16 changes, in sample values."""
+    units = case.units()
+    exact, fast = (
+        [shown.frame for shown in itertools.islice(job(units, case.model_path.parent, precision=precision), 17)]
+        for precision in ("f32", "bf16")
+    )
+    largest = [0] * len(exact[0].planes)
+    means = [0.0] * len(largest)
+    for one, other in zip(exact, fast, strict=True):
+        for at, (a, b) in enumerate(zip(one.planes, other.planes, strict=True)):
+            difference = np.abs(a.astype(np.int32) - b)
+            largest[at] = max(largest[at], int(difference.max()))
+            means[at] += float(difference.mean()) / len(exact)
+    psnr = min(min(compare(a, b).psnr) for a, b in zip(exact, fast, strict=True))
+    print(f"bf16 against f32, {case.label}, 17 pictures of {exact[0].format}:")
+    print(
+        f"  largest difference {largest}, mean {[round(m, 4) for m in means]}, lowest PSNR {psnr:.1f} dB\n", flush=True
+    )
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def peak_memory(stream: Path, codec: Codec, times: int, model_path: Path, pictures: int) -> float:
+    """Peak resident memory of a process that filters `pictures` pictures of a stream, in MiB."""
+    program = (
+        f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'bench')!r}]\n"
+        f"import runner\nrunner.some({str(stream)!r}, {codec.value!r}, {times}, {str(model_path)!r}, {pictures})\n"
+        "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     return float(done.stdout.split()[-1])
 
 
-def synthetic(width: int, height: int, pictures: int, model_path: str) -> None:
-    """Filter made-up pictures: what a stream of this size takes, decoder aside."""
-    from nnpf.activation import Active
-    from nnpf.filters import EngineChoice, Filters
-
+def some(stream: str, codec: str, times: int, model_path: str, pictures: int) -> None:
+    """The whole job on the first pictures of a stream that is `times` the given one."""
     model = load(model_path)
-    message = message_for(model, Path(model_path))
-    active = Active(1, message, None, NnpfActivation(nnpfa_target_id=1, nnpfa_cancel_flag=0))
-    filters = Filters(ModelSources(Path(model_path).parent), EngineChoice())
-    form = Format(width, height, 1, 10, 10)
-    rng = np.random.default_rng(0)
-    planes = tuple(rng.integers(0, 1024, shape).astype(np.uint16) for shape in form.shapes)
-    frame = Frame(planes, form)
-    for _ in range(pictures):
-        filters.get(active).run(active, [frame], [Fraction(1, 2)], lambda at: frame)
+    units = stream_with(nal_units(Path(stream)) * times, message_for(model, Path(model_path)), Codec(codec))
+    count = sum(1 for _ in itertools.islice(job(units, Path(model_path).parent, Codec(codec)), pictures))
+    if count != pictures:
+        raise SystemExit(f"{count} pictures, {pictures} were wanted")
 
 
-def repeated(times: int, stream: str, model_path: str) -> None:
-    """The whole job on a stream that is `times` the given one."""
-    model = load(model_path)
-    units = stream_with(nal_units(Path(stream)) * times, message_for(model, Path(model_path)))
-    count = sum(1 for _ in job(units, Path(model_path).parent))
-    print(count)
+def memory(scratch: Path) -> None:
+    trivial = scratch / "trivial.onnx"
+    trivial.write_bytes(trivial_filter().to_bytes())
+    for width, height in ((1920, 1088), (3840, 2160)):
+        stream = noise(width, height, 10, scratch)
+        for label, model_path, many in (("trivial filter", trivial, 300), ("sample filter", FILTER, 30)):
+            few, more = (peak_memory(stream, Codec.AVC, many // 10, model_path, count) for count in (10, many))
+            print(f"peak memory, {width}x{height}, {label}: {few:.0f} MiB for 10 pictures, {more:.0f} for {many}")
+            goal(f"memory for {many} pictures / for 10: {width}x{height}, {label}", more / few, 1.10, most=True)
+    few, more = (peak_memory(SAMPLE, Codec.VVC, 10, FILTER, count) for count in (10, 300))
+    print(f"peak memory, 416x240 H.266, sample filter: {few:.0f} MiB for 10 pictures, {more:.0f} for 300")
+    goal("memory for 300 pictures / for 10: 416x240 H.266", more / few, 1.10, most=True)
+    print(flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", action="store_true")
-    parser.add_argument("--memory", action="store_true")
-    parser.add_argument("--pictures", type=int, default=33)
-    args = parser.parse_args()
-    sample, filter_path = ROOT / "samples/bbb_q37.266", ROOT / "samples/filters/first.onnx"
-    first = load(filter_path)
-    if args.memory:
-        at = str(filter_path)
-        for width, height in ((1920, 1080), (3840, 2160)):
-            few, many = (
-                peak_memory(f"from runner import synthetic\nsynthetic({width}, {height}, {n}, {at!r})") for n in (3, 12)
+# --- the peer --------------------------------------------------------------------------------------------------------
+
+
+def seconds_of(command: list[str], environment: dict[str, str] | None = None) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, **(environment or {})})
+    return time.perf_counter() - start
+
+
+def against_nokia(program: Path, precision: str, scratch: Path) -> None:
+    """Whole processes on the same stream and model, in the same precision; and what a picture costs in a long stream,
+    from the difference of two lengths."""
+    import openvino
+
+    libraries = {"LD_LIBRARY_PATH": str(Path(openvino.__file__).parent / "libs")}
+    nnpf = [sys.executable, "-m", "nnpf_tools.main"]
+    peer_path = scratch / "model3.onnx"
+    shutil.copyfile(SHARED / "peer/nokia/model3.onnx", peer_path)
+    whole = {"nnpfc_constant_patch_size_flag": 1, "nnpfc_patch_width_minus1": 63, "nnpfc_patch_height_minus1": 63}
+    lengths = (1, 5) if precision == "f32" else (1, 9)
+    streams = {}
+    for times in lengths:
+        plain = scratch / f"plain{times}.266"
+        plain.write_bytes(SAMPLE.read_bytes() * times)
+        for form, model, extra in (
+            (
+                "constant",
+                peer_path,
+                [f"--set={key}={value}" for key, value in whole.items()] + ["--for", "nokia-vvdec"],
+            ),
+            ("free", scratch / "model3_free.onnx", []),
+        ):
+            streams[form, times] = scratch / f"{form}{times}.266"
+            subprocess.run(
+                [*nnpf, "inject", str(plain), "--base", str(model), "-o", str(streams[form, times]), "--force", *extra],
+                check=True,
+                capture_output=True,
             )
-            print(f"peak memory at {width}x{height}: {few:.0f} MiB for 3 pictures, {many:.0f} for 12")
-        few, many = (
-            peak_memory(f"from runner import repeated\nrepeated({n}, {str(sample)!r}, {at!r})") for n in (1, 5)
+    output = scratch / "out.yuv"
+    apply_command = [*nnpf, "apply", "--no-hash-check", "-q", "--force", "--precision", precision, "-o", str(output)]
+
+    def rates(command: Callable[[Path], list[str]], form: str, environment: dict[str, str]) -> tuple[float, float]:
+        """Pictures per second of the short stream, all included, and in a long stream."""
+        short, long = (
+            statistics.median(seconds_of(command(streams[form, times]), environment) for _ in range(ROUNDS))
+            for times in lengths
         )
-        print(f"peak memory at 416x240, whole job: {few:.0f} MiB for 65 pictures, {many:.0f} for 325")
-        return
-    measure("sample filter, whole pictures", sample, filter_path, first, args.pictures)
-    constant = {"constant_patch_size_flag": 1, "patch_width_minus1": 63, "patch_height_minus1": 63}
-    measure("sample filter, constant patches", sample, filter_path, first, args.pictures, **constant)
-    if args.shared:
-        scratch = Path("/tmp/nnpf-bench")
-        scratch.mkdir(exist_ok=True)
-        peer_path, free_path = SHARED / "peer/nokia/model3.onnx", scratch / "model3_free.onnx"
-        peer = load(peer_path)
-        free = free_size(peer)
-        free_path.write_bytes(free.to_bytes())
-        free = load(free_path)
-        large = SHARED / "conformance/SLICES_A_HUAWEI_3.bit"
-        measure("peer filter, constant patches", sample, peer_path, peer, args.pictures)
-        measure("peer filter, whole pictures", sample, free_path, free, args.pictures)
-        measure("sample filter, whole pictures", large, filter_path, first, 9)
-        measure("peer filter, whole pictures", large, free_path, free, 5)
-        measure("peer filter, constant patches", large, peer_path, peer, 5)
-    print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+        return 65 / short, 65 * (lengths[1] - lengths[0]) / (long - short)
+
+    def theirs(stream: Path) -> list[str]:
+        return [str(program), "-v", "0", "-b", str(stream), "-o", str(output)]
+
+    def ours(stream: Path) -> list[str]:
+        return [*apply_command, str(stream)]
+
+    try:
+        them = rates(theirs, "constant", libraries)
+        constant, free = rates(ours, "constant", {}), rates(ours, "free", {})
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f"{error.cmd}: {error.stderr.decode()[-400:]}") from None
+    print(f"against Nokia's decoder, model3.onnx, 416x240, {precision}; pictures per second in a long stream")
+    print(f"  (and of 65 pictures, start included): Nokia {them[1]:.1f} ({them[0]:.1f}),")
+    print(f"  constant patches {constant[1]:.1f} ({constant[0]:.1f}), free patch size {free[1]:.1f} ({free[0]:.1f})")
+    goal(f"constant patches / Nokia: {precision}", constant[1] / them[1], 1.0)
+    goal(f"free patch size / Nokia: {precision}", free[1] / them[1], 1.4)
+    print(flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", action="store_true", help="also what lies in ../shared")
+    parser.add_argument("--memory", action="store_true", help="only memory")
+    parser.add_argument("--all", action="store_true", help="speed with ../shared, and memory")
+    parser.add_argument("--nokia", type=Path, help="vvdecapp of Nokia's branch, as it is built")
+    parser.add_argument("--nokia-f32", type=Path, help="the same, built with ov::hint::inference_precision f32")
+    parser.add_argument("--nokia-precision", default="bf16", help="what OpenVINO makes of --nokia on this machine")
+    parser.add_argument("--no-speed", action="store_true", help="only what other options ask for")
+    parser.add_argument("--device", help="of the torch engine: cuda, mps, cpu; only that")
+    parser.add_argument("--only", default="", help="cases whose name contains this")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="nnpf-bench-") as folder:
+        scratch = Path(folder)
+        shared = args.shared or args.all or args.nokia is not None or args.nokia_f32 is not None
+        if shared:
+            peer = load(SHARED / "peer/nokia/model3.onnx")
+            (scratch / "model3_free.onnx").write_bytes(free_size(peer).to_bytes())
+        if args.device:
+            for case in cases(shared=shared, scratch=scratch):
+                for precision in ("f32", "bf16"):
+                    measure(case, precision, engine="torch", device=args.device)
+        elif not (args.no_speed or (args.memory and not args.all)):
+            chosen = [case for case in cases(shared=shared, scratch=scratch) if args.only in case.label]
+            for case in chosen:
+                measure(case, "f32")
+            try:
+                select_engine("openvino", settings=Settings(precision="bf16"))
+            except NnpfError as error:
+                print(f"no figures in bf16: {error}")
+            else:
+                for case in chosen:
+                    measure(case, "bf16")
+                for case in chosen[: 3 if shared else 1 : 2]:
+                    precision_difference(case)
+        for program, precision in ((args.nokia, args.nokia_precision), (args.nokia_f32, "f32")):
+            if program is not None:
+                against_nokia(program, precision, scratch)
+        if args.memory or args.all:
+            memory(scratch)
+    print("all goals:")
+    for met in GOALS:
+        print(met)
+    return 0 if all(met.met for met in GOALS) else 3
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -262,12 +262,65 @@ def _axis(
 
 
 @dataclass(frozen=True, slots=True)
+class _Border:
+    """Positions of a channel of the extended tensor around those that read the plane itself.
+
+    `spans`: slices of rows and columns, with the part of `rows` or `columns` that belongs to each. `rows`, `columns`:
+    what they read, shaped to index a plane together. `padded`: where the padding value stands instead; None: nowhere.
+    """
+
+    spans: tuple[tuple[slice, slice], ...]
+    parts: tuple[tuple[slice, slice], ...]
+    rows: Ints
+    columns: Ints
+    padded: npt.NDArray[np.bool_] | None
+
+
+def _borders(rows: _Axis, columns: _Axis) -> tuple[_Border, ...]:
+    """Above and below, then left and right."""
+    (top, bottom), (left, right) = rows.inner, columns.inner
+    height, width = rows.index.size, columns.index.size
+    every, inside = slice(None), slice(top, bottom)
+    sides = (
+        (
+            ((slice(0, top), every), (slice(bottom, None), every)),
+            ((slice(0, top), every), (slice(top, None), every)),
+            np.r_[0:top, bottom:height],
+            np.arange(width),
+        ),
+        (
+            ((inside, slice(0, left)), (inside, slice(right, None))),
+            ((every, slice(0, left)), (every, slice(left, None))),
+            np.arange(top, bottom),
+            np.r_[0:left, right:width],
+        ),
+    )
+    found = []
+    for spans, parts, chosen_rows, chosen_columns in sides:
+        if chosen_rows.size and chosen_columns.size:
+            from_rows = rows.index[chosen_rows][:, np.newaxis]
+            from_columns = columns.index[chosen_columns][np.newaxis]
+            padded = (from_rows < 0) | (from_columns < 0)
+            found.append(
+                _Border(
+                    spans,
+                    parts,
+                    np.maximum(from_rows, 0),
+                    np.maximum(from_columns, 0),
+                    padded if padded.any() else None,
+                )
+            )
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
 class _Channel:
-    """One channel of the input tensor: its plane, and both axes."""
+    """One channel of the input tensor: its plane, both axes, and what lies around the plane."""
 
     plane: int
     rows: _Axis
     columns: _Axis
+    borders: tuple[_Border, ...]
 
 
 class PatchPlan:
@@ -357,7 +410,7 @@ class PatchPlan:
                 )
                 for axis in (0, 1)
             ]
-            return _Channel(plane, axes[0], axes[1])
+            return _Channel(plane, axes[0], axes[1], _borders(axes[0], axes[1]))
 
         order = process.inp_order_idc
         if order == LUMA:
@@ -410,30 +463,14 @@ class PatchPlan:
         for into_rows, from_rows in rows.phases:
             for into_columns, from_columns in columns.phases:
                 self._convert_input(plane[from_rows, from_columns], target[into_rows, into_columns], channel.plane)
-        (top, bottom), (left, right) = rows.inner, columns.inner
-        for row_span, column_span in (
-            (slice(0, top), slice(None)),
-            (slice(bottom, None), slice(None)),
-            (slice(top, bottom), slice(0, left)),
-            (slice(top, bottom), slice(right, None)),
-        ):
-            self._fill_border(
-                channel, plane, target[row_span, column_span], rows.index[row_span], columns.index[column_span]
-            )
-
-    def _fill_border(self, channel: _Channel, plane: Plane, target: Array, rows: Ints, columns: Ints) -> None:
-        if target.size == 0:
-            return
-        padding = self._padding_value(channel.plane)
-        inside_rows, inside_columns = rows >= 0, columns >= 0
-        if not inside_rows.any() or not inside_columns.any():
-            target[...] = padding
-            return
-        self._convert_input(plane[np.ix_(np.maximum(rows, 0), np.maximum(columns, 0))], target, channel.plane)
-        if not inside_rows.all():
-            target[~inside_rows] = padding
-        if not inside_columns.all():
-            target[:, ~inside_columns] = padding
+        for border in channel.borders:
+            samples = plane[border.rows, border.columns]
+            values = np.empty(samples.shape, self.dtype)
+            self._convert_input(samples, values, channel.plane)
+            if border.padded is not None:
+                values[border.padded] = self._padding_value(channel.plane)
+            for span, part in zip(border.spans, border.parts, strict=True):
+                target[span] = values[part]
 
     def _padding_value(self, plane: int) -> float:
         if self.process.padding_type != FIXED:
