@@ -42,13 +42,13 @@ def _size(levels: NDArray[np.int32], height: int, width: int, tools: Tools) -> i
     return len(writer.finish())
 
 
-def with_codebook(weights: NDArray[np.float32], height: int, width: int, qp: int, settings: Settings) -> Coded | None:
+def with_codebook(
+    weights: NDArray[np.float32], height: int, width: int, qp: int, settings: Settings, scan_order: int
+) -> Coded | None:
     """Indices into the codebook of a tensor; None where `settings.codebook` is "auto" and other coding is smaller."""
     dependent = settings.dependent
     own_qp = qp - (1 << settings.qp_density) if dependent else qp
-    integers, used_qp = quantized_levels(
-        weights, height, width, own_qp, settings.qp_density, settings.scan_order, False
-    )
+    integers, used_qp = quantized_levels(weights, height, width, own_qp, settings.qp_density, scan_order, False)
     values, inverse = np.unique(integers, return_inverse=True)
     indices: NDArray[np.int32] = inverse.reshape(-1).astype(np.int32)
     flags = (settings.unary_length or DEFAULT_UNARY_LENGTH) - 1
@@ -65,13 +65,13 @@ def with_codebook(weights: NDArray[np.float32], height: int, width: int, qp: int
     if settings.codebook == "auto":
         tools = Tools(
             flags=flags,
-            scan_order=settings.scan_order if height > 1 and width > 1 else 0,
+            scan_order=scan_order if height > 1 and width > 1 else 0,
             dependent=dependent,
             search=settings.search,
         )
         levels = integers
         if dependent:
-            levels, _ = quantized_levels(weights, height, width, qp, settings.qp_density, settings.scan_order, True)
+            levels, _ = quantized_levels(weights, height, width, qp, settings.qp_density, scan_order, True)
         plain = _size(levels, height, width, tools)
         header = codebook_bits(book)
         # NNCodec adds the bits of the codebook to the bytes of the rest.

@@ -246,6 +246,11 @@ def _with_sets(m: Matrix, tools: Tools, history: bool, skip: NDArray[np.uint8] |
     return Plan(history, skip, sets, bypass + float(total) / COST_UNIT)
 
 
+def costs_of_contexts(m: Matrix, tools: Tools) -> NDArray[np.int64]:
+    """What every context costs under every parameter set, in 2^-15 bit, without row skip or history contexts."""
+    return _costs(m, tools, False, None)[0]
+
+
 def cost_in_bits(m: Matrix, tools: Tools) -> float:
     """What `CodewordWriter.matrix` would add to a codeword, to within the accuracy of its estimates."""
     chosen = plan(m, tools)

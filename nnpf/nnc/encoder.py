@@ -219,6 +219,7 @@ class _Work:
     weighing: Weighing
     settings: Settings
     node_ids: bool
+    scan_order: int = 0
 
 
 def _map(function: Any, work: Sequence[_Work], threads: int | None) -> list[tuple[list[bytes], dict[str, Reference]]]:
@@ -239,23 +240,42 @@ def _code(
 ) -> tuple[list[bytes], dict[str, Reference]]:
     """The units of one piece of work, and what later updates refer to."""
     settings = work.settings
+    work = replace(work, scan_order=_scan_order(work))
     if not settings.step_search or settings.rate_distortion <= 0 or not any(n in work.parameters for n in work.names):
         units, kept, _ = _code_at(work, references, update, depth, p)
         return units, kept
-    # What a byte is worth, in squared error at the step that was asked for.
+    # What a byte is worth, in squared error: the same whatever the step.
     main = next(n for n in reversed(work.names) if n in work.parameters)
-    slope = 8 * slope_of(settings.rate_distortion, settings.dependent)
-    slope *= step_size(work.parameters[main], settings.qp_density) ** 2
+    step = step_size(work.parameters[main], settings.qp_density)
+    slope = 8 * slope_of(settings.rate_distortion, settings.dependent) * step**2
     low, high = coded_range(settings.qp_density)
     best: tuple[float, list[bytes], dict[str, Reference]] | None = None
     for offset in (0, -1, 1):
         moved = {n: min(max(work.parameters[n] + offset, low), high) for n in work.names if n in work.parameters}
-        units, kept, error = _code_at(replace(work, parameters=moved), references, update, depth, p)
+        weight = settings.rate_distortion * (step / step_size(moved[main], settings.qp_density)) ** 2
+        attempt = replace(work, parameters=moved, settings=replace(settings, rate_distortion=weight))
+        units, kept, error = _code_at(attempt, references, update, depth, p)
         cost = error + slope * sum(map(len, units))
         if best is None or cost < best[0]:
             best = cost, units, kept
     assert best is not None
     return best[1], best[2]
+
+
+def _scan_order(work: _Work) -> int:
+    """The scan order of a unit: as set, or the one that suits its largest tensor."""
+    settings = work.settings
+    if settings.scan_order is not None:
+        return settings.scan_order
+    name = max(work.names, key=lambda n: work.inputs[n].size)
+    value = work.inputs[name]
+    if value.dtype != np.float32 or settings.lossless or name in settings.raw:
+        return 0
+    from nnpf.nnc.scan_order import best_scan_order
+
+    step = step_size(work.parameters[name], settings.qp_density)
+    height = value.shape[0]
+    return best_scan_order(value.reshape(-1), height, value.size // height, step, settings.dependent)
 
 
 def _code_at(
@@ -314,12 +334,12 @@ def _quantized(name: str, work: _Work) -> _Coded:
     if settings.codebook != "off":
         from nnpf.nnc.codebooks import with_codebook
 
-        found = with_codebook(floats.reshape(-1), height, width, qp, settings)
+        found = with_codebook(floats.reshape(-1), height, width, qp, settings, work.scan_order)
         if found is not None:
             return _Coded(name, value.shape, found.indices, found.qp, False, found.codebook)
     try:
         levels, qp = quantized_levels(
-            floats.reshape(-1), height, width, qp, settings.qp_density, settings.scan_order, settings.dependent
+            floats.reshape(-1), height, width, qp, settings.qp_density, work.scan_order, settings.dependent
         )
     except NncError as error:
         raise NncError(f"{name!r}: {error.problem}", field=error.field) from None
@@ -390,7 +410,7 @@ def _data_unit(
     temporal = update and settings.temporal and all(c.name in references for c in coded)
     header.temporal_context_modeling_flag = int(temporal)
     if len(header.tensor_dimensions) > 1:
-        header.scan_order = settings.scan_order if any(c.height > 1 and c.width > 1 for c in coded) else 0
+        header.scan_order = work.scan_order if any(c.height > 1 and c.width > 1 for c in coded) else 0
     if first.raw is not None:
         return _unit(UnitType.NNR_NDU, header, p, first.raw.astype("<f4").tobytes()), {}, coded
 
@@ -448,7 +468,7 @@ def _optimized(m: Matrix, c: _Coded, tools: Tools, work: _Work) -> Matrix:
     weights = work.inputs[c.name].astype(np.float32, copy=False).reshape(-1)
     step = step_size(c.qp, settings.qp_density)
     importance = work.weighing.of_elements(c.name)
-    return replace(m, levels=optimized(m, tools, weights, step, settings.rate_distortion, importance))
+    return replace(m, levels=optimized(m, tools, weights, step, settings.rate_distortion, importance, settings.rounds))
 
 
 def _reference(

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnpf.nnc.compiled import Number, compiled, inlined
-from nnpf.nnc.level_coding import BYPASS, END, PAUSE, ROW_OF_BLOCKS, SCANNED, list_bins, set_contexts
-from nnpf.nnc.level_quantization import EVEN, EVEN_FROM, ODD, ODD_FROM, UNREACHABLE, ZERO
+from nnpf.nnc.level_coding import BYPASS, BYPASS_BITS, END, PAUSE, ROW_OF_BLOCKS, SCANNED, list_bins, set_contexts
+from nnpf.nnc.level_quantization import EVEN_FROM, ODD_FROM, UNREACHABLE
 from nnpf.nnc.tables import BIN_COST, COST_UNIT, ESTIMATOR_STEP, GREATER, SIG, SIG_HISTORY, SIG_TEMPORAL, SIGN
 
 # Cost of a bin in bits: rates[segment, context, bin].
@@ -21,18 +21,23 @@ Rates: TypeAlias = NDArray[np.float32]
 
 
 @compiled
-def _learn(codes: NDArray[np.uint16], count: int, contexts: NDArray[np.int64]) -> None:
-    """Move contexts as coding these bins would."""
+def _learn(codes: NDArray[np.uint16], count: int, contexts: NDArray[np.int64]) -> Number:
+    """Move contexts as coding these bins would. Returns what they cost in 2^-15 bit."""
+    cost = np.int64(0)
     for i in range(count):
         code = np.int64(codes[i])
         if code & BYPASS:
+            cost += ((code >> BYPASS_BITS) & 15) * COST_UNIT
             continue
         c = np.uint64(code >> 1)
-        towards = 2 * (code & 1) - 1
+        one = code & 1
+        towards = 2 * one - 1
         fast = contexts[c, 0]
         slow = contexts[c, 1]
+        cost += BIN_COST[np.uint64(one * 1024 + 512 + ((16 * fast + slow) >> 3))]
         contexts[c, 0] = fast + towards * (ESTIMATOR_STEP[np.uint64(16 + ((towards * fast) >> 3))] >> contexts[c, 2])
         contexts[c, 1] = slow + towards * (ESTIMATOR_STEP[np.uint64(16 + ((towards * slow) >> 7))] >> contexts[c, 3])
+    return cost
 
 
 @compiled
@@ -60,14 +65,16 @@ def rates_along(
     starts: NDArray[np.int64],
     resets: NDArray[np.uint8],
     rates: Rates,
-) -> int:
+) -> tuple[Number, Number]:
     """What bins cost along a matrix if these levels are coded, tabulated every `limit` levels.
 
     The arguments up to `codes` are those of `level_coding.list_bins`. starts: where each segment begins, and the end.
-    resets: 1 where the level before a segment does not count. Returns the number of segments.
+    resets: 1 where the level before a segment does not count. Returns the number of segments, and what all levels
+    cost, in 2^-15 bit.
     """
     set_contexts(contexts, sets)
     count = 0
+    cost = np.int64(0)
     starts[0] = 0
     resets[0] = 1
     while True:
@@ -97,9 +104,9 @@ def rates_along(
         )
         count += 1
         starts[count] = state[SCANNED]
+        cost += _learn(codes, listed, contexts)
         if state[PAUSE] == END:
-            return count
-        _learn(codes, listed, contexts)
+            return count, cost
         resets[count] = state[PAUSE] == ROW_OF_BLOCKS
         if state[PAUSE] == ROW_OF_BLOCKS:
             set_contexts(contexts, sets)
@@ -155,6 +162,7 @@ def _sig_context(state: Number, sign_class: Number, t: Number, changed: Number) 
 def dependent_levels(
     weights: NDArray[np.float32],
     importance: NDArray[np.float32],
+    skipped: NDArray[np.uint8],
     step: float,
     slope: float,
     flags: int,
@@ -167,37 +175,47 @@ def dependent_levels(
     rates: Rates,
     sums: NDArray[np.float64],
     work: NDArray[np.float64],
-    classes: NDArray[np.int64],
-    decisions: NDArray[np.uint16],
+    decisions: NDArray[np.uint32],
     out: NDArray[np.int32],
 ) -> None:
     """The dependent quantiser's integers with the least importance * (error / step)^2 + slope * bits.
 
-    All arrays are in scan order. importance: one for all, or one each. segments: where each row of `rates` begins, and
-    the end. resets: 1 where the level before a segment does not count. Work space: sums float64[2, flags + 1],
-    work float64[4, 8], classes int64[2, 8], decisions as long as the weights. The weights must fit 32 bits of the step.
+    Two paths lead through each of its eight states: one on which the level before is zero and one on which it is not,
+    because contexts tell these apart.
+
+    All arrays are in scan order. importance: one for all, or one each. skipped: 1 where the row is skipped; of length
+    1 where none is. segments: where each row of `rates` begins, and the end. resets: 1 where the level before a segment
+    does not count. Work space: sums float64[2, flags + 1], work float64[4, 8], decisions as long as the weights. The
+    weights must fit 32 bits of the step.
     """
     inverse = 1.0 / step
     each = importance.shape[0] > 1
+    skips = skipped.shape[0] > 1
     t: Number = np.int64(0)
     changed: Number = False
-    cost = work[0]
-    after = work[1]
-    if_zero = work[2]
+    zero_before = work[0]  # cost of the path on which the level before is zero, by state
+    not_before = work[1]
+    if_zero = work[2]  # the same with this level, by the state before it
     if_not = work[3]
-    sign_class = classes[0]
-    class_after = classes[1]
+    class_before: Number = np.int64(0)  # of the level before, where it is not zero
     for s in range(8):
-        cost[s] = UNREACHABLE
-        sign_class[s] = 0
-    cost[0] = 0.0
+        zero_before[s] = UNREACHABLE
+        not_before[s] = UNREACHABLE
+    zero_before[0] = 0.0
     for segment in range(segments.shape[0] - 1):
         now = rates[segment]
         _accumulate(now, flags, sums)
         if resets[segment]:
-            for s in range(8):
-                sign_class[s] = 0
+            class_before = np.int64(0)
         for i in range(segments[segment], segments[segment + 1]):
+            if skips and skipped[i]:
+                for s in range(8):
+                    if_zero[s] = zero_before[s]
+                    if_not[s] = not_before[s]
+                for s in range(8):
+                    zero_before[s] = if_zero[EVEN_FROM[s]]
+                    not_before[s] = if_not[EVEN_FROM[s]]
+                continue
             weight = np.float64(weights[i])
             target = abs(weight) * inverse
             negative = np.int64(weight < 0)
@@ -216,44 +234,60 @@ def dependent_levels(
             d2 = scale * (target - x2) ** 2 + slope * _magnitude_cost(now, flags, sums, negative, t, (x2 + 1) >> 1)
             d3 = scale * (target - x3) ** 2 + slope * _magnitude_cost(now, flags, sums, negative, t, (x3 + 1) >> 1)
             zero = scale * target * target
-            for s in range(8):
-                context: Number = _sig_context(s, sign_class[s], t, changed)
-                sign: Number = SIGN + 3 + np.int64(t > 0) if t != 0 else SIGN + sign_class[s]
-                if_zero[s] = cost[s] + zero + slope * now[context, 0]
-                if_not[s] = cost[s] + slope * (now[context, 1] + now[sign, negative])
+            # What the sign costs after a zero and after another level.
+            sign_zero = slope * (now[SIGN + 3 + np.int64(t > 0), negative] if t != 0 else now[SIGN, negative])
+            sign_not = sign_zero if t != 0 else slope * now[SIGN + class_before, negative]
             chosen: Number = np.int64(0)
+            for s in range(8):
+                after_zero: Number = _sig_context(s, 0, t, changed)
+                after_not: Number = _sig_context(s, class_before, t, changed)
+                a = zero_before[s] + slope * now[after_zero, 0]
+                b = not_before[s] + slope * now[after_not, 0]
+                chosen |= np.int64(b < a) << s
+                if_zero[s] = min(a, b) + zero
+                a = zero_before[s] + slope * now[after_zero, 1] + sign_zero
+                b = not_before[s] + slope * now[after_not, 1] + sign_not
+                chosen |= np.int64(b < a) << (8 + s)
+                if_not[s] = min(a, b)
             for s in range(8):
                 p = EVEN_FROM[s]
                 q = ODD_FROM[s]
-                best: Number = if_not[p] + (d3 if p & 1 else d0)
-                way: Number = EVEN
-                if if_zero[p] < best:
-                    best = if_zero[p]
-                    way = ZERO
-                other = if_not[q] + (d1 if q & 1 else d2)
-                if other < best:
-                    best = other
-                    way = ODD
-                after[s] = best
-                class_after[s] = 0 if way == ZERO else 2 - negative
-                chosen |= way << (2 * s)
+                even = if_not[p] + (d3 if p & 1 else d0)
+                odd = if_not[q] + (d1 if q & 1 else d2)
+                chosen |= np.int64(odd < even) << (16 + s)
+                zero_before[s] = if_zero[p]
+                not_before[s] = min(odd, even)
             decisions[i] = chosen
-            for s in range(8):
-                cost[s] = after[s]
-                sign_class[s] = class_after[s]
+            class_before = 2 - negative
     state: Number = np.int64(0)
+    not_zero: Number = False
+    best: Number = zero_before[0]
     for s in range(8):
-        if cost[s] < cost[state]:
+        if zero_before[s] < best:
+            best = zero_before[s]
             state = np.int64(s)
+            not_zero = False
+        if not_before[s] < best:
+            best = not_before[s]
+            state = np.int64(s)
+            not_zero = True
     for i in range(weights.shape[0] - 1, -1, -1):
-        way = (np.int64(decisions[i]) >> (2 * state)) & 3
-        state = ODD_FROM[state] if way == ODD else EVEN_FROM[state]
-        if way == ZERO:
+        if skips and skipped[i]:
             out[i] = 0
+            state = EVEN_FROM[state]
             continue
+        decision = np.int64(decisions[i])
+        if not not_zero:
+            out[i] = 0
+            state = EVEN_FROM[state]
+            not_zero = ((decision >> state) & 1) == 1
+            continue
+        odd_level = ((decision >> (16 + state)) & 1) == 1
+        state = ODD_FROM[state] if odd_level else EVEN_FROM[state]
+        not_zero = ((decision >> (8 + state)) & 1) == 1
         lowest = max(np.int64(1), np.int64(abs(np.float64(weights[i])) * inverse) - 1)
-        odd = state & 1
-        residue = (3 * odd if way == EVEN else 2 - odd) - lowest
+        odd_state = state & 1
+        residue = (2 - odd_state if odd_level else 3 * odd_state) - lowest
         integer = lowest + (residue & 3)
         out[i] = -integer if weights[i] < 0 else integer
 
@@ -262,6 +296,7 @@ def dependent_levels(
 def uniform_levels(
     weights: NDArray[np.float32],
     importance: NDArray[np.float32],
+    skipped: NDArray[np.uint8],
     step: float,
     slope: float,
     flags: int,
@@ -273,7 +308,7 @@ def uniform_levels(
     resets: NDArray[np.uint8],
     rates: Rates,
     sums: NDArray[np.float64],
-    decisions: NDArray[np.uint16],
+    decisions: NDArray[np.uint32],
     out: NDArray[np.int32],
 ) -> None:
     """Integers with the least importance * (error / step)^2 + slope * bits; see `dependent_levels`.
@@ -283,6 +318,7 @@ def uniform_levels(
     """
     inverse = 1.0 / step
     each = importance.shape[0] > 1
+    skips = skipped.shape[0] > 1
     t: Number = np.int64(0)
     changed: Number = False
     cost_zero: Number = 0.0
@@ -294,6 +330,8 @@ def uniform_levels(
         if resets[segment]:
             class_before = np.int64(0)
         for i in range(segments[segment], segments[segment + 1]):
+            if skips and skipped[i]:
+                continue
             weight = np.float64(weights[i])
             target = abs(weight) * inverse
             negative = np.int64(weight < 0)
@@ -328,6 +366,9 @@ def uniform_levels(
             class_before = 2 - negative
     not_zero: Number = cost_not < cost_zero
     for i in range(weights.shape[0] - 1, -1, -1):
+        if skips and skipped[i]:
+            out[i] = 0
+            continue
         decision = np.int64(decisions[i])
         if not_zero:
             near = max(np.int64(abs(np.float64(weights[i])) * inverse + 0.5), np.int64(1)) - (decision >> 2)
@@ -336,3 +377,17 @@ def uniform_levels(
         else:
             out[i] = 0
             not_zero = (decision & 1) == 1
+
+
+@compiled
+def distortion(
+    weights: NDArray[np.float32], importance: NDArray[np.float32], step: float, levels: NDArray[np.int32]
+) -> float:
+    """Sum of importance * (error / step)^2. importance: one for all, or one each."""
+    inverse = 1.0 / step
+    each = importance.shape[0] > 1
+    total = 0.0
+    for i in range(weights.shape[0]):
+        error = np.float64(weights[i]) * inverse - levels[i]
+        total += (np.float64(importance[i]) if each else np.float64(importance[0])) * error * error
+    return total

@@ -82,8 +82,8 @@ class Settings:
     scale_by_size: bool = False
     """Larger layers get larger steps (NNCodec's opt_qp)."""
     codebook: Literal["off", "always", "auto"] = "off"
-    scan_order: int = 0
-    """0: row by row; 1..4: in blocks of 8..64, with entry points."""
+    scan_order: int | None = None
+    """0: row by row; 1..4: in blocks of 8..64, with entry points. None: for each tensor what makes it small."""
     unary_length: int | None = None
     """Greater-than flags of a level. None: for each tensor what makes it small."""
     row_skip: bool | None = None
@@ -91,6 +91,8 @@ class Settings:
     search: Search = "exact"
     rate_distortion: float = 0.8
     """Weight of the rate when levels are chosen: 0 is nearest levels, 1 the slope of distortion at high rate."""
+    rounds: int = 4
+    """Rounds of coding and choosing levels, at most. Fewer are made where nothing is gained any more."""
     step_search: bool = False
     """Try the neighbouring steps for every tensor, and keep the one with the least distortion and rate. Three times
     the work."""
@@ -114,7 +116,7 @@ class Settings:
             raise NncError(f"a density of {self.qp_density}; 3 bits carry it", field="mps_qp_density")
         if self.unary_length is not None and not 1 <= self.unary_length <= 256:
             raise NncError(f"a unary length of {self.unary_length}", field="cabac_unary_length_minus1")
-        if not 0 <= self.scan_order <= 4:
+        if self.scan_order is not None and not 0 <= self.scan_order <= 4:
             raise NncError(f"scan order {self.scan_order}", field="scan_order")
         if self.bit_depth is not None:
             if not 2 <= self.bit_depth <= 24:
@@ -126,10 +128,12 @@ class Settings:
 
 NNCODEC = Settings(
     nonweight_qp=-75,
+    scan_order=0,
     unary_length=11,
     row_skip=False,
     search="nncodec",
     rate_distortion=0.0,
+    rounds=2,
     compact=False,
 )
 """What NNCodec 2.1.3 does by default, byte for byte."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nnpf import nnc
-from nnpf.nnc.quantization import step_size
+from nnpf.nnc.quantization import slope_of, step_size
 from nnpf.nnc.settings import NNCODEC
 from tests.nnc.make_vectors import model
 from tests.nnc.vectors import OWN, assert_same, reference_vectors
@@ -78,7 +78,7 @@ SETTINGS = st.builds(
     nnc.Settings,
     qp=st.integers(-60, 10),
     dependent=st.booleans(),
-    scan_order=st.integers(0, 4),
+    scan_order=st.none() | st.integers(0, 4),
     unary_length=st.none() | st.integers(1, 30),
     row_skip=st.none() | st.booleans(),
     search=st.sampled_from(["none", "nncodec", "exact"]),
@@ -170,6 +170,45 @@ def test_rate_distortion_is_no_worse_than_nncodec(shared: Path) -> None:
             )
         at_their_error = np.interp(np.log(error), np.log([e for e, _ in ours]), [s for _, s in ours])
         assert at_their_error <= 0.96 * len(vector.payload), vector.name
+
+
+def test_the_scan_order_follows_what_is_alike() -> None:
+    """Columns of one scale beside columns of another: in blocks, what follows each other is alike."""
+    rng = np.random.default_rng(8)
+    scales = np.repeat(2.0 ** -rng.integers(0, 6, size=(4, 16)), 8, axis=1).repeat(32, axis=0)
+    columns = {"w": (rng.laplace(size=(128, 128)) * scales).astype(np.float32)}
+    alike = {"w": rng.laplace(size=(128, 128)).astype(np.float32)}
+    for tensors, in_blocks in ((columns, True), (alike, False)):
+        payload = nnc.encode(tensors, nnc.Settings(qp=-16))
+        decoder = nnc.Decoder()
+        decoder.decode(payload)
+        assert decoder.last is not None
+        assert (decoder.last.coded[0].scan_order > 0) == in_blocks
+        plain = nnc.encode(tensors, nnc.Settings(qp=-16, scan_order=0))
+        assert len(payload) <= len(plain)
+
+
+def test_rows_of_zeros_are_left_out() -> None:
+    """Also where the dependent quantiser would put a level into them."""
+    value = np.random.default_rng(9).laplace(size=(64, 300)).astype(np.float32)
+    value[::3] = 0
+    decoder = nnc.Decoder()
+    found = decoder.decode(nnc.encode({"w": value}, nnc.Settings(qp=-8)))["w"]
+    assert decoder.last is not None
+    assert decoder.last.coded[0].row_skip
+    assert not found[::3].any()
+
+
+def test_steps_are_searched_where_it_pays() -> None:
+    """Error and bytes together, at the price that the step asked for has, are the least of all tried."""
+    tensors = {"w": np.random.default_rng(5).laplace(scale=0.05, size=(48, 400)).astype(np.float32)}
+    chosen = nnc.Settings(qp=-20)
+    price = 8 * slope_of(chosen.rate_distortion, True) * step_size(-20, 2) ** 2
+    costs = []
+    for search in (False, True):
+        error, size = error_and_size(tensors, replace(chosen, step_search=search))
+        costs.append(error + price * size)
+    assert costs[1] <= costs[0]
 
 
 def test_importance_moves_steps_and_levels() -> None:
