@@ -163,11 +163,10 @@ def test_a_step_of_muon_has_the_same_size_in_all_directions(tools) -> None:
     assert singular.min() > 0.4 and singular.max() < 1.4
 
 
-@pytest.mark.parametrize("residual", [False, True])
-def test_the_file_does_what_was_trained(tools, tmp_path: Path, residual: bool) -> None:
+def test_the_file_does_what_was_trained(tools, tmp_path: Path) -> None:
     import onnx
 
-    network = tools.network.Filter(tools.network.Shape(8, 2, 0.1, residual))
+    network = tools.network.Filter(tools.network.Shape(8, 2, 0.1))
     torch.nn.init.normal_(network.convs[-1].weight, std=0.1)
     onnx.save(tools.network.to_onnx(network, purpose="test", training="none"), tmp_path / "net.onnx")
     found = tools.evaluate.session(tmp_path / "net.onnx", threads=1)

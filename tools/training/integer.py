@@ -45,8 +45,6 @@ class IntegerFilter(Filter):
     ranges: Tensor
 
     def __init__(self, shape: Shape) -> None:
-        if shape.residual:
-            raise ValueError("a residual network has no integer form here")
         super().__init__(shape)
         self.register_buffer("ranges", torch.zeros(shape.hidden + 1, 2))
 

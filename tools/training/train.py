@@ -51,7 +51,7 @@ LEAST_MSE = 4.0
 
 PURPOSE = "less coding artefacts: H.266 | VVC, 10 bit, 4:2:0 (nnpfc_purpose bit 0, visual quality)"
 
-# What a checkpoint holds: step, network, average, optimiser, best {score, step, weights}, log, clips.
+# What a checkpoint holds: step, network, average, optimiser, best {score, step, weights}, log, parts.
 State = dict[str, Any]
 Gains = dict[str, dict[int, list[float]]]  # clip -> QP -> dPSNR of luma, Cb, Cr
 
@@ -331,7 +331,7 @@ def train(
         for qp in data["qps"]
     ]
     watched = [cached_pairs(folders, cache, clip=c, qp=qp) for c in data["watch"] for qp in data["qps"]]
-    state: State = {"step": 0, "best": {"score": float("-inf")}, "log": [], "clips": []}
+    state: State = {"step": 0, "best": {"score": float("-inf")}, "log": [], "parts": []}
     checkpoint = work / "checkpoint.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True, map_location=device)
@@ -339,9 +339,10 @@ def train(
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
         print(f"goes on from step {state['step']}", flush=True)
-    # A run that goes on trains on what matches then, which may be more than it began with.
-    if not state["clips"] or state["clips"][-1]["names"] != trained:
-        state["clips"].append({"from_step": state["step"], "names": trained})
+    # A run that goes on does so with the configuration and the clips of that time.
+    part = {"clips": trained, "training": training}
+    if not state["parts"] or {key: state["parts"][-1][key] for key in part} != part:
+        state["parts"].append({"from_step": state["step"]} | part)
     print(f"{len(trained)} clips", flush=True)
     start, steps = state["step"], training["steps"]
     running, counted, began = 0.0, 0, time.monotonic()
@@ -415,12 +416,12 @@ def main() -> None:
 
     state = train(config, args.clips, args.work, device, write, args.start)
     qps = config["data"]["qps"]
-    used = sorted({name for part in state["clips"] for name in part["names"]} | set(config["data"]["watch"]))
+    used = sorted({name for part in state["parts"] for name in part["clips"]} | set(config["data"]["watch"]))
     record = {
         "config": config,
         "command": command,
         "environment": environment(device),
-        "clips": state["clips"],
+        "parts": state["parts"],
         "data_sha256": data_version(args.clips, used, qps),
         "chosen_step": state["best"]["step"],
         "log_columns": "step, loss; gains: clip, QP -> dB of luma, Cb, Cr on watched pictures",
