@@ -15,7 +15,7 @@ from nnpf.nnc.limits import DEFAULT_LIMITS, Limits
 from nnpf.nnc.preparation import Importance
 from nnpf.nnc.settings import Settings
 from nnpf.nnc.syntax import Topology, TopologyFormat
-from nnpf.nnc.topology import deflated, format_name, graph_bytes
+from nnpf.nnc.topology import GraphForm, as_text, deflated, format_name, graph_bytes, holds_onnx
 
 if TYPE_CHECKING:
     import onnx
@@ -49,8 +49,10 @@ class ModelParts:
     exact: frozenset[str]  # float tensors that must not change
 
 
-def split_model(model: onnx.ModelProto) -> ModelParts:
+def split_model(model: onnx.ModelProto, graph_form: GraphForm = "onnx") -> ModelParts:
     """Take the weights out of an ONNX model. They become graph inputs, so that the graph stays valid by itself.
+
+    graph_form: "text" for payloads that NNCodec's decoder is to read, see `nnpf.nnc.topology`.
 
     Raises: NncError where weights are not inside the model's file.
     """
@@ -97,11 +99,9 @@ def split_model(model: onnx.ModelProto) -> ModelParts:
     graph.initializer.extend(staying)
     if not tensors:
         raise NncError("the model has no weights to code")
-    return ModelParts(
-        deflated(graph_model.SerializeToString(deterministic=True), TopologyFormat.NNR_TPL_ONNX),
-        tensors,
-        frozenset(exact),
-    )
+    data = graph_model.SerializeToString(deterministic=True)
+    topology = as_text(data) if graph_form == "text" else deflated(data, TopologyFormat.NNR_TPL_ONNX)
+    return ModelParts(topology, tensors, frozenset(exact))
 
 
 def join_model(
@@ -117,7 +117,7 @@ def join_model(
 
     if topology is None or not topology.topology_data.strip(b"\0"):
         raise NncError("the payload carries no graph", field="topology_data")
-    if topology.topology_storage_format != TopologyFormat.NNR_TPL_ONNX:
+    if not holds_onnx(topology):
         raise UnsupportedError(f"a graph in the format {format_name(topology)}", field="topology_storage_format")
     model = onnx.ModelProto()
     try:
@@ -151,12 +151,13 @@ def encode_model(
     *,
     importance: Importance | None = None,
     encoder: Encoder | None = None,
+    graph_form: GraphForm = "onnx",
 ) -> bytes:
     """A payload that holds an ONNX model whole: graph and weights.
 
     encoder: one that will code updates of the model later; its settings then count.
     """
-    parts = split_model(model)
+    parts = split_model(model, graph_form)
     chosen = encoder.settings if encoder is not None else settings or Settings()
     chosen = replace(chosen, raw=frozenset(chosen.raw) | parts.exact)
     if encoder is None:

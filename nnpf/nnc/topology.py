@@ -1,12 +1,25 @@
-"""What a topology unit carries: the graph, as bytes of some format, perhaps deflated."""
+"""What a topology unit carries: the graph, as bytes of some format, perhaps deflated.
+
+The standard's form of an ONNX graph is storage format NNR_TPL_ONNX, deflated. NNCodec's decoder gives up at that, but
+it reads past topologies of the unspecified format NNR_TPL_UNREC if their data are text. So there is a second form for
+payloads that it is to decode: a data: URI (RFC 2397) with the deflated graph, a third larger.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import zlib
+from typing import Final, Literal, TypeAlias
 
 from nnpf.nnc.errors import NncError, UnsupportedError
 from nnpf.nnc.limits import DEFAULT_LIMITS, Limits
 from nnpf.nnc.syntax import CompressionFormat, Topology, TopologyFormat
+
+GraphForm: TypeAlias = Literal["onnx", "text"]
+"""How a graph is carried: in the standard's form for ONNX, or as text that NNCodec's decoder reads past."""
+
+TEXT_PREFIX: Final = b"data:application/zlib;base64,"
 
 _NAMES = {
     TopologyFormat.NNR_TPL_UNREC: "none",
@@ -21,6 +34,8 @@ _NAMES = {
 
 def format_name(topology: Topology) -> str:
     """The storage format, for people."""
+    if is_text(topology):
+        return "ONNX as text"
     number = topology.topology_storage_format
     return _NAMES.get(TopologyFormat(number), str(number)) if number in list(TopologyFormat) else f"reserved {number}"
 
@@ -28,6 +43,26 @@ def format_name(topology: Topology) -> str:
 def deflated(graph: bytes, storage_format: TopologyFormat) -> Topology:
     """A topology unit with this graph: zlib data (RFC 1950), which end by themselves and carry a checksum."""
     return Topology(storage_format, CompressionFormat.NNR_DFL, zlib.compress(graph, 9))
+
+
+def as_text(graph: bytes) -> Topology:
+    """A topology unit with an ONNX graph that decoders without ONNX and deflate read past."""
+    text = TEXT_PREFIX + base64.b64encode(zlib.compress(graph, 9))
+    return Topology(TopologyFormat.NNR_TPL_UNREC, CompressionFormat.NNR_PT_RAW, text + b"\0")
+
+
+def is_text(topology: Topology) -> bool:
+    """Whether the unit was made by `as_text`."""
+    return (
+        topology.topology_storage_format == TopologyFormat.NNR_TPL_UNREC
+        and topology.topology_compression_format == CompressionFormat.NNR_PT_RAW
+        and topology.topology_data.startswith(TEXT_PREFIX)
+    )
+
+
+def holds_onnx(topology: Topology) -> bool:
+    """Whether the graph is an ONNX model."""
+    return topology.topology_storage_format == TopologyFormat.NNR_TPL_ONNX or is_text(topology)
 
 
 def _inflate(data: bytes, window: int, limit: int) -> bytes | None:
@@ -45,9 +80,14 @@ def _inflate(data: bytes, window: int, limit: int) -> bytes | None:
 def graph_bytes(topology: Topology, limits: Limits = DEFAULT_LIMITS) -> bytes:
     """The graph as its storage format has it. NncError where the data are damaged or too large."""
     data = topology.topology_data
-    if topology.topology_compression_format == CompressionFormat.NNR_PT_RAW:
+    if is_text(topology):
+        try:
+            data = base64.b64decode(data[len(TEXT_PREFIX) :].removesuffix(b"\0"), validate=True)
+        except binascii.Error:
+            raise NncError("a graph as text that is not base64", field="topology_data") from None
+    elif topology.topology_compression_format == CompressionFormat.NNR_PT_RAW:
         return data.removesuffix(b"\0") if topology.topology_storage_format != TopologyFormat.NNR_TPL_ONNX else data
-    if topology.topology_compression_format != CompressionFormat.NNR_DFL:
+    elif topology.topology_compression_format != CompressionFormat.NNR_DFL:
         raise UnsupportedError(
             f"compression format {topology.topology_compression_format}", field="topology_compression_format"
         )

@@ -8,8 +8,10 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from nnpf import nnc  # noqa: E402
 from nnpf.nnc.model import decode_model, encode_model, join_model, split_model  # noqa: E402
-from nnpf.nnc.syntax import Topology, TopologyFormat  # noqa: E402
-from nnpf.nnc.topology import deflated  # noqa: E402
+from nnpf.nnc.syntax import Topology, TopologyFormat, UnitType  # noqa: E402
+from nnpf.nnc.topology import TEXT_PREFIX, deflated, graph_bytes  # noqa: E402
+from nnpf.nnc.units import read_units  # noqa: E402
+from tests.nnc.vectors import assert_same  # noqa: E402
 
 
 def filter_model(layers: int = 10, channels: int = 16) -> "onnx.ModelProto":
@@ -76,10 +78,31 @@ def test_the_graph_of_ten_layers_is_small() -> None:
     assert len(parts.tensors) == 29
 
 
+def test_a_graph_as_text_passes_where_nncodec_reads_topologies() -> None:
+    """NNCodec takes what follows the two format bytes as one UTF-8 string that fills the unit, and goes on where the
+    storage format is 0, 3 or 4; `bench/nnc.py --interop` runs it."""
+    payload = encode_model(filter_model(layers=3), graph_form="text")
+    unit = next(u for u in read_units(payload) if u.unit_type == UnitType.NNR_TPL)
+    data = payload[unit.offset : unit.offset + unit.size]
+    assert data[3:5] == b"\0\0"  # NNR_TPL_UNREC, not compressed
+    assert data[5:].decode("utf-8").find("\0") == len(data) - 6
+    assert decode_model(payload) == decode_model(encode_model(filter_model(layers=3)))
+    damaged = Topology(0, 0, TEXT_PREFIX + b"%%%\0")
+    with pytest.raises(nnc.NncError, match="not base64"):
+        graph_bytes(damaged)
+
+
+def test_a_decoder_that_ignores_the_topology_has_the_same_tensors() -> None:
+    payload = encode_model(filter_model(layers=3))
+    without = b"".join(
+        payload[u.offset : u.offset + u.size] for u in read_units(payload) if u.unit_type != UnitType.NNR_TPL
+    )
+    assert len(without) < len(payload)
+    assert_same(nnc.decode(without), nnc.decode(payload))
+
+
 def test_the_graph_in_the_payload_is_valid_by_itself() -> None:
     """Weights become inputs; constants that must be exact stay."""
-    from nnpf.nnc.topology import graph_bytes
-
     parts = split_model(filter_model(layers=3))
     graph = onnx.load_model_from_string(graph_bytes(parts.topology))
     onnx.checker.check_model(graph)
