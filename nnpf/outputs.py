@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -55,18 +57,87 @@ def open_output(
     """
     target = Path(path)
     check_output(path, force=force, inputs=inputs)
-    if target.exists() and not target.is_file():  # /dev/null, a named pipe: nothing to rename
-        with target.open("wb") as file:
-            yield file
-        return
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    with named_errors(str(path)):
+        if target.exists() and not target.is_file():  # /dev/null, a named pipe: nothing to rename
+            with target.open("wb") as file:
+                yield file
+            return
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        with _unfinished_while(Path(name)):
+            with os.fdopen(handle, "wb") as file:
+                yield file
+            Path(name).chmod(0o666 & ~_umask())  # mkstemp makes private files
+            Path(name).replace(target)
+
+
+@contextmanager
+def open_folder(path: str | PathLike[str], last: str) -> Iterator[Path]:
+    """A folder to write into, whose files get their places when all are whole; the others in it stay.
+
+    They are written into a folder beside it, which is renamed. Where the folder is there already and not empty, they
+    are moved one by one, each replacing the file that has its name; `last` comes last, as it speaks of the others.
+    """
+    target = Path(path)
+    if not target.absolute().parent.is_dir():
+        raise FileNotFoundError(2, "no such folder", str(target.parent))
+    with named_errors(str(target)):
+        made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.absolute().parent))
+        with _unfinished_while(made):
+            yield made
+            made.chmod(0o777 & ~_umask())
+            if not target.exists() or not any(target.iterdir()):
+                made.replace(target)
+                return
+            for file in sorted(made.iterdir(), key=lambda file: file.name == last):
+                file.replace(target / file.name)
+            made.rmdir()
+
+
+# What has a temporary name now.
+_unfinished: set[Path] = set()
+
+
+def abandon() -> None:
+    """Remove what is not finished, for a process that ends at once."""
+    for path in list(_unfinished):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _unfinished_while(path: Path) -> Iterator[None]:
+    """Removes the file or folder unless it has got its name."""
+    _unfinished.add(path)
     try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)  # mkstemp makes private files
-        Path(name).replace(target)
+        yield
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        _remove(path)
         raise
+    finally:
+        _unfinished.discard(path)
+
+
+@contextmanager
+def named_errors(name: str) -> Iterator[None]:
+    """Errors of writing (a full disk, a closed pipe) come without a name; they get this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in OF_WRITING:
+            error.filename = name
+        raise
+
+
+OF_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EPIPE})
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask

@@ -15,6 +15,7 @@ import json
 import sys
 from pathlib import Path
 
+from nnpf.outputs import open_folder
 from nnpf_tools import chosen
 from nnpf_tools.files import PIPE, OutputError, UsageError, add_common, progress
 from nnpf_tools.streams import STREAM_HELP, open_source
@@ -46,32 +47,24 @@ def run(args: argparse.Namespace) -> int:
         raise OutputError(args.output, "is not empty; --force writes into it")
     with open_source(args) as source:
         unwanted = chosen.chosen(args, source)
-        made = not folder.exists()
-        folder.mkdir(exist_ok=True)
-        saved: list[Path] = []
+        saved: list[str] = []
+        with open_folder(folder, last=SPEC_NAME) as made:
 
-        def save(name: str, data: bytes) -> None:
-            saved.append(folder / name)
-            (folder / name).write_bytes(data)
+            def save(name: str, data: bytes) -> None:
+                saved.append(name)
+                (made / name).write_bytes(data)
 
-        # The specification gets its name when all is there.
-        part = folder / f".{SPEC_NAME}.part"
-        try:
-            with part.open("w", encoding="utf-8") as text, progress(args, source.size, "B", scale=True) as bar:
+            with (
+                (made / SPEC_NAME).open("w", encoding="utf-8") as text,
+                progress(args, source.size, "B", scale=True) as bar,
+            ):
                 writer = Writer(text, source.codec, save)
                 count = sum(1 for _ in edit.strip(source.nal_units(bar), source.codec, unwanted, writer.add))
                 writer.finish(count)
-            part.replace(folder / SPEC_NAME)
-        except BaseException:
-            for path in (part, *saved):
-                path.unlink(missing_ok=True)
-            if made:
-                folder.rmdir()
-            raise
     report = {
         "directory": args.output,
         "spec": str(folder / SPEC_NAME),
-        "files": sorted(path.name for path in saved),
+        "files": sorted(saved),
         "nal_units": writer.entries,
         "messages": writer.messages,
     }

@@ -13,6 +13,8 @@ from nnpf import outputs
 from nnpf.outputs import OutputError as OutputError  # commands have it from here
 
 PIPE = "-"
+# What errors call it.
+STDOUT = "standard output"
 
 
 class UsageError(Exception):
@@ -33,8 +35,9 @@ def open_input(path: str) -> Iterator[BinaryIO]:
 def open_output(path: str, *, force: bool = False, inputs: tuple[str, ...] = ()) -> Iterator[BinaryIO]:
     """A file for writing bytes (see `nnpf.outputs.open_output`), or `-` for standard output."""
     if path == PIPE:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        with outputs.named_errors(STDOUT):
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
         return
     check_output(path, force=force, inputs=inputs)
     with outputs.open_output(path, force=force, inputs=[name for name in inputs if name != PIPE]) as file:

@@ -15,7 +15,9 @@ import sys
 from collections.abc import Container, Sequence
 from types import ModuleType
 
-from nnpf_tools.files import UsageError
+from nnpf import outputs
+from nnpf_tools import stopping
+from nnpf_tools.files import STDOUT, UsageError
 
 # The module of a command is imported only when the command runs: start-up must feel instant.
 COMMANDS = {
@@ -110,22 +112,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     chosen = next((a for a in arguments if not a.startswith("-")), None)
     args = build_parser({chosen}).parse_args(arguments)
+    if argv is None:  # this process is there for this command only
+        stopping.watch()
     try:
         _prepare(args)
         code = int(_module(args.command).run(args))
         sys.stdout.flush()
         return code
-    except KeyboardInterrupt:
-        print("nnpf: stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # Whoever read our output has gone (`nnpf dump | head`): nothing to say. Keep Python from flushing at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except KeyboardInterrupt as error:
+        print("nnpf: stopped", file=sys.stderr, flush=True)
+        if argv is None:
+            os._exit(stopping.exit_code(error))  # threads that still compute are not waited for
+        return stopping.exit_code(error)
     except UsageError as error:
         print(f"nnpf: {error}", file=sys.stderr)
         return 2
     except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
+        if isinstance(error, OSError) and error.filename in (None, STDOUT) and error.errno in outputs.OF_WRITING:
+            # Keep Python from writing the rest at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            error.filename = STDOUT
         if args.debug:
             raise
         print(f"nnpf: {_one_line(error, args)}", file=sys.stderr)
@@ -135,7 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _one_line(error: BaseException, args: argparse.Namespace) -> str:
     """`FILE: offset N: element: what is wrong`"""
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{os.fspath(error.filename)}: {error.strerror}"
+        reason = "closed by its reader" if isinstance(error, BrokenPipeError) else error.strerror
+        return _printable(f"{os.fspath(error.filename)}: {reason}")
     if isinstance(error, MemoryError):
         return "out of memory"
     file = getattr(error, "path", None) or getattr(args, "stream", None)
