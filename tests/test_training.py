@@ -18,7 +18,7 @@ CONFIG: dict[str, Any] = {
     "seed": 3,
     "integer": False,
     "network": {"channels": 4, "hidden": 1, "slope": 0.1},
-    "data": {"train": ["noise"], "watch": ["noise"], "qps": [22, 37], "watch_every": 2},
+    "data": {"train": ["noise"], "often": {"no*": 2}, "watch": ["noise"], "qps": [22, 37], "watch_every": 2},
     "training": {
         "steps": 4,
         "batch": 2,
@@ -105,6 +105,14 @@ def test_patches_are_drawn_where_the_error_is_and_weighed_for_it(tools) -> None:
     assert chances.min() >= tools.train.EVEN_SHARE / 6
     batch = tools.train.draw([loaded], 1, 0, batch=4000, patch=16, overlap=1, spread=[0, 0, 0], mirror=0)
     assert batch.weights.mean() == pytest.approx(1, abs=0.05)
+
+
+def test_clips_are_drawn_as_often_as_asked_for(tools) -> None:
+    rare, often = (tools.train.load_clip(clip(tools, qp), 16) for qp in (22, 37))
+    shares = np.array([0.2, 0.8])
+    options = {"batch": 1000, "patch": 16, "overlap": 1, "spread": [0, 0, 0], "mirror": 0}
+    batch = tools.train.draw([rare, often], 1, 0, shares=shares, **options)
+    assert np.isin(batch.strengths, np.float32(rare.strengths)).mean() == pytest.approx(0.2, abs=0.05)
 
 
 def test_beyond_the_border_a_plane_goes_on_by_replication(tools) -> None:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +165,9 @@ def draw(
     overlap: int,
     spread: list[float],
     mirror: float,
+    shares: npt.NDArray[np.float64] | None = None,
 ) -> Batch:
-    """The patches of one step. Every clip and QP is as likely as any other."""
+    """The patches of one step. Every clip and QP is as likely as any other, or as `shares` says, whose sum is 1."""
     rng = np.random.default_rng((seed, step))
     size = patch + 2 * overlap
     coded = [np.empty((batch, s, s), np.float32) for s in (2 * size, size, size)]
@@ -173,8 +175,9 @@ def draw(
     strengths = np.empty(batch, np.float32)
     mse = np.empty((batch, len(PLANES)), np.float32)
     weights = np.empty(batch, np.float32)
+    chosen = rng.choice(len(clips), batch, p=shares)
     for n in range(batch):
-        clip = clips[rng.integers(len(clips))]
+        clip = clips[chosen[n]]
         t = rng.integers(len(clip.strengths))
         height, width = clip.pairs.original[1].shape[1:]
         chances = clip.chances[t]
@@ -330,6 +333,7 @@ def train(
         for clip in trained
         for qp in data["qps"]
     ]
+    often = np.array([next((v for k, v in data["often"].items() if fnmatch(c.pairs.clip, k)), 1.0) for c in clips])
     watched = [cached_pairs(folders, cache, clip=c, qp=qp) for c in data["watch"] for qp in data["qps"]]
     state: State = {"step": 0, "best": {"score": float("-inf")}, "log": [], "parts": []}
     checkpoint = work / "checkpoint.pt"
@@ -340,13 +344,16 @@ def train(
         optimiser.load_state_dict(state["optimiser"])
         print(f"goes on from step {state['step']}", flush=True)
     # A run that goes on does so with the configuration and the clips of that time.
-    part = {"clips": trained, "training": training}
-    if not state["parts"] or {key: state["parts"][-1][key] for key in part} != part:
+    part = {"clips": trained, "often": data["often"], "training": training}
+    if not state["parts"] or {key: state["parts"][-1].get(key) for key in part} != part:
         state["parts"].append({"from_step": state["step"]} | part)
     print(f"{len(trained)} clips", flush=True)
     start, steps = state["step"], training["steps"]
     running, counted, began = 0.0, 0, time.monotonic()
-    size = {key: training[key] for key in ("batch", "patch", "spread", "mirror")} | {"overlap": overlap}
+    size = {key: training[key] for key in ("batch", "patch", "spread", "mirror")} | {
+        "overlap": overlap,
+        "shares": often / often.sum(),
+    }
     for step, batch in enumerate(batches(clips, start, steps, seed, **size), start):
         for group in optimiser.param_groups:
             group["lr"] = rate_at(step, steps, training["rate"], training["warmup"])
