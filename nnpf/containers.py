@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, BinaryIO
+from typing import Any
 
 import av
 
@@ -30,7 +30,6 @@ from vsei.nal import Avc, Codec, Hevc, Vvc, read_header
 from vsei.source import HEAD_BYTES, Progress
 
 CODECS = {"h264": Codec.AVC, "hevc": Codec.HEVC, "vvc": Codec.VVC}
-BUFFER_BYTES = 1 << 20
 _START_CODE = b"\0\0\0\1"
 _AUD = {Codec.VVC: Vvc.AUD, Codec.HEVC: Hevc.AUD, Codec.AVC: Avc.AUD}
 
@@ -102,9 +101,10 @@ class Track:
     """A video track of a container, to be read once or again. It can be edited like `vsei.source.Source`.
 
     Args:
-        source: path of a file, or a file object that can seek.
+        path: of the file.
         form: its format (`nnpf.container_formats.container_of`).
         index: of the stream, as ffprobe counts; None for the first one of a codec that is known.
+        name: of the file, for errors; None where a user knows of none.
 
     Attributes:
         codec: of the track.
@@ -120,8 +120,8 @@ class Track:
         VseiError: the decoder configuration record or the first packets are damaged.
     """
 
-    def __init__(self, source: str | BinaryIO, form: ContainerFormat, index: int | None = None) -> None:
-        self._source, self.format = source, form
+    def __init__(self, path: str, form: ContainerFormat, index: int | None = None, name: str | None = None) -> None:
+        self._path, self.format, self.name = path, form, name
         with self.opened() as container:
             stream, self.others = _chosen(container, index, self.name)
             self.index: int = stream.index
@@ -135,20 +135,11 @@ class Track:
     @contextmanager
     def opened(self) -> Iterator[Any]:
         """The container, open for reading from its start."""
-        source: Any = self._source
-        if isinstance(source, str):
-            source = "file:" + source  # else a name with a colon is taken for a protocol
-        else:
-            source.seek(0)
         with plainly(f"cannot be opened as {self.format.name}", self.name):
-            container = av.open(source, format=self.format.demuxer, buffer_size=BUFFER_BYTES, metadata_errors="replace")
+            # Without "file:", a name with a colon is taken for a protocol.
+            container = av.open(f"file:{self._path}", format=self.format.demuxer, metadata_errors="replace")
         with container:
             yield container
-
-    @property
-    def name(self) -> str | None:
-        """Of the file; None of a pipe."""
-        return self._source if isinstance(self._source, str) else None
 
     def _record(self, extradata: bytes | None) -> Configuration | None:
         if extradata is None or not configuration.is_record(extradata):

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 import av
 
 from nnpf.container_formats import MATROSKA, MP4, QUICKTIME, ContainerFormat
-from nnpf.containers import BUFFER_BYTES, CODECS, Piece, Track, describe, packets, plainly
+from nnpf.containers import CODECS, Piece, Track, describe, packets, plainly
 from nnpf.errors import NnpfError
 from vsei import configuration
 from vsei.annexb import NalUnit, split
@@ -31,12 +31,13 @@ from vsei.nal import Codec
 from vsei.pictures import Picture, PictureUnit, picture_units, with_output_index
 from vsei.source import Progress
 
+BUFFER_BYTES = 1 << 20
 # Kinds of streams that are copied. Data streams (time codes, telemetry) mean something to one container only.
 _COPIED = ("video", "audio", "subtitle", "attachment")
 _ISO = (MP4, QUICKTIME)
 
 
-class _Output:
+class ContainerFile:
     """A container that is being written."""
 
     def __init__(self, form: ContainerFormat, file: BinaryIO, name: str) -> None:
@@ -101,7 +102,7 @@ class Remux:
     ) -> None:
         self.track = track
         self.left_out: list[str] = []
-        self._output = _Output(form, file, name)
+        self._output = ContainerFile(form, file, name)
         self._video_only = video_only
         self._waiting: deque[_Waiting] = deque()
         self._early: list[Any] = []  # packets of other streams from before the first piece
@@ -275,6 +276,56 @@ class _DecodingTimes:
         return held
 
 
+class Others:
+    """The other streams of a container, copied beside pictures that are made anew.
+
+    Args:
+        track: that the pictures are made of.
+        output: that the streams are added to; nothing may have been written into it.
+
+    Attributes:
+        left_out: streams that are not copied, in words.
+    """
+
+    def __init__(self, track: Track, output: ContainerFile) -> None:
+        self._track, self._output = track, output
+        self.left_out: list[str] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Others:
+        container = self._stack.enter_context(self._track.opened())
+        self._streams: dict[int, Any] = {}
+        for stream in container.streams:
+            if stream.index == self._track.index:
+                continue
+            if stream.type not in _COPIED or stream.type == "video":
+                self.left_out.append(describe(stream))
+                continue
+            new = self._streams[stream.index] = self._output.stream_like(stream, "leave it out: --video-only")
+            new.metadata.update(stream.metadata)
+            new.disposition = stream.disposition
+        self._output.container.metadata.update(container.metadata)
+        wanted = [stream for stream in container.streams if stream.index in self._streams]
+        self._packets = packets(container, wanted, self._track.name) if wanted else iter(())
+        self._next = next(self._packets, None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def mux_until(self, seconds: Fraction | None) -> None:
+        """Copy what is shown or heard until then; None: all that is left."""
+        while self._next is not None and (seconds is None or _begin_of(self._next) <= seconds):
+            packet, self._next = self._next, next(self._packets, None)
+            packet.stream = self._streams[packet.stream_index]
+            self._output.mux(packet)
+
+
+def _begin_of(packet: Any) -> Fraction:
+    time = packet.dts if packet.pts is None else packet.pts
+    return Fraction(0) if time is None else Fraction(time * packet.time_base)
+
+
 class Mux:
     """Puts a byte stream into a container of its own.
 
@@ -291,7 +342,7 @@ class Mux:
         self, codec: Codec, head: bytes, rate: Fraction, form: ContainerFormat, file: BinaryIO, name: str
     ) -> None:
         self._codec, self._rate = codec, rate
-        self._output = _Output(form, file, name)
+        self._output = ContainerFile(form, file, name)
         demuxer = next(key for key, value in CODECS.items() if value is codec)
         with plainly("cannot be read by FFmpeg", None), av.open(io.BytesIO(head), format=demuxer) as raw:
             self._stream = self._output.stream_like(raw.streams.video[0], "write .mkv or .mp4")

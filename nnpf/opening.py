@@ -68,7 +68,7 @@ def stream_of(
             return
         from nnpf.containers import Track
 
-        track = Track(_spooled(file, stack) if path is None else path, form, index)
+        track = Track(_spooled(file, stack) if path is None else path, form, index, path)
         if codec is not None and codec is not track.codec:
             raise NnpfError(f"holds {track.codec.standard}, and {codec.standard} was asked for", subject=path)
         yield track
@@ -97,13 +97,13 @@ def _first_bytes(file: BinaryIO) -> bytes:
     return peek(SIGNATURE_BYTES)
 
 
-def _spooled(file: BinaryIO, stack: ExitStack) -> BinaryIO:
-    if file.seekable():
-        return file
-    spool = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack closes it)
-    for chunk in read_chunks(file):
-        spool.write(chunk)
-    return spool
+def _spooled(file: BinaryIO, stack: ExitStack) -> str:
+    """The path of a temporary file with what a pipe holds."""
+    path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nnpf-"))) / "stream"
+    with path.open("wb") as spool:
+        for chunk in read_chunks(file):
+            spool.write(chunk)
+    return str(path)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -178,15 +179,28 @@ def guess_codec(nal_units: Sequence[bytes | memoryview]) -> Codec | None:
     """The codec whose headers and parameter sets the first NAL units of a stream make sense as, or None.
 
     The header layouts differ so much that a parameter set of one codec is an impossible header, or none of a parameter
-    set, in the others. Some broken NAL units do not matter.
+    set, in the others; but slices can look like parameter sets (0x41 of H.264 like a VPS of H.265). So those in front
+    of the first slice count, and the others only where a stream starts without. Some broken NAL units do not matter.
     """
-    best, most = None, 0
-    for codec in Codec:
-        headers = [header for data in nal_units if (header := _plausible(codec, data)) is not None]
-        signs = sum(header.nal_unit_type in _PARAMETER_SETS[codec] for header in headers)
-        if signs > most and 2 * len(headers) >= len(nal_units):
-            best, most = codec, signs
-    return best
+    for until_slice in (True, False):
+        best, most = None, 0
+        for codec in Codec:
+            headers = [header for data in nal_units if (header := _plausible(codec, data)) is not None]
+            if 2 * len(headers) < len(nal_units):
+                continue
+            looked_at = headers
+            if until_slice:
+                looked_at = list(itertools.takewhile(lambda h: not is_vcl(h.codec, h.nal_unit_type), headers))
+            signs = sum(_is_base_parameter_set(header) for header in looked_at)
+            if signs > most:
+                best, most = codec, signs
+        if best is not None:
+            return best
+    return None
+
+
+def _is_base_parameter_set(header: NalHeader) -> bool:
+    return header.nal_unit_type in _PARAMETER_SETS[header.codec] and header.layer_id == header.temporal_id == 0
 
 
 def _plausible(codec: Codec, data: bytes | memoryview) -> NalHeader | None:

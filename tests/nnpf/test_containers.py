@@ -49,7 +49,7 @@ def made(folder: Path, samples: Path):
 def track_of(path: Path, index: int | None = None) -> Track:
     form = container_of(path.read_bytes()[:SIGNATURE_BYTES])
     assert form is not None
-    return Track(str(path), form, index)
+    return Track(str(path), form, index, str(path))
 
 
 def units_of(track: Track) -> list[NalUnit]:

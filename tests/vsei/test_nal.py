@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.vsei.encoded import encode
 from vsei import annexb, nal
 from vsei.errors import VseiError
 from vsei.nal import Codec, NalHeader
@@ -57,3 +58,21 @@ def test_every_conformance_stream_looks_like_vvc(shared):
     for path in [*shared.glob("conformance/*.bit"), *shared.glob("vectors/*/*.266")]:
         units = [bytes(u.data) for u in annexb.split([path.read_bytes()])]
         assert nal.guess_codec(units[:8]) is Codec.VVC, path.name
+
+
+@pytest.mark.parametrize(
+    ("encoder", "codec"),
+    [("libx264", Codec.AVC), ("libx265", Codec.HEVC)],
+)
+@pytest.mark.parametrize("parameters", ["", "keyint=1", "keyint=10:bframes=3"])
+def test_slices_that_look_like_parameter_sets_of_another_codec(encoder, codec, parameters):
+    """Slices of H.264 with nal_ref_idc 2 begin like a VPS of H.265; there are more of them than parameter sets."""
+    units = [bytes(u.data) for u in annexb.split([encode(encoder, parameters)])]
+    for count in (4, 8, 32):
+        assert nal.guess_codec(units[:count]) is codec
+
+
+def test_a_stream_that_starts_with_slices():
+    """Broadcasts are tuned into anywhere: the parameter sets come later."""
+    units = [bytes(u.data) for u in annexb.split([encode("libx264", "keyint=10:bframes=3:repeat-headers=1")])]
+    assert nal.guess_codec(units[4:32]) is Codec.AVC

@@ -1,6 +1,7 @@
 """Decode a stream and filter its pictures as its NNPFC and NNPFA messages say.
 
-The output is Y4M or raw planar YUV (by the name's end; a pipe gets Y4M), in output order, at the bit depth that the
+The output is Y4M, raw planar YUV, or FFV1 in Matroska, which is without loss and has the timestamps and the sound of a
+container (by the name's end: .y4m, .yuv, .mkv; a pipe gets Y4M). It is in output order, at the bit depth that the
 messages give, cropped. Pictures without a filter in force are written as decoded. Filters that are named by a URI are
 looked for in one folder, that of the stream unless --model-root says another; nothing is fetched.
 """
@@ -12,25 +13,36 @@ import hashlib
 import itertools
 import json
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nnpf_tools.files import PIPE, OutputError, UsageError, add_common, check_output, open_input, open_output, progress
 from nnpf_tools.filtering import add_filter_arguments, apply_options, picture_rate
-from nnpf_tools.streams import STREAM_HELP, open_source
+from nnpf_tools.streams import STREAM_HELP, add_container_arguments, open_source
+from vsei.annexb import split
+from vsei.colour import colour
+from vsei.frame_rate import frame_rate
+from vsei.source import Source, write_units
 
 if TYPE_CHECKING:
+    from nnpf.containers import Track
     from nnpf.frames import Format, Frame
     from nnpf.metrics import Difference
     from nnpf.runner import Shown
+    from nnpf.timing import Timing
+
+    Sink = Callable[[Shown], object]
 
 EPILOG = """examples:
   nnpf apply in.266 -o filtered.y4m
+  nnpf apply in.mp4 -o filtered.mkv                      lossless (FFV1), with the sound of in.mp4
   nnpf apply in.266 --original source.y4m                PSNR before and after, no output file
   nnpf apply in.266 --yuv decoded.yuv -o filtered.yuv    filter what another decoder decoded
   nnpf apply in.266 -o - | ffplay -
@@ -40,7 +52,7 @@ EPILOG = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stream", help=STREAM_HELP)
-    parser.add_argument("-o", "--output", metavar="OUT", help="file to write (.y4m, .yuv), or - for standard output")
+    parser.add_argument("-o", "--output", metavar="OUT", help="file to write: .y4m, .yuv, .mkv; - for standard output")
     parser.add_argument(
         "--yuv", metavar="DECODED", help="decoded pictures (.yuv, .y4m), instead of decoding the stream"
     )
@@ -50,7 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--original", metavar="FILE", help="print PSNR against it: .yuv, .y4m, or any video file")
     parser.add_argument("--original-depth", type=int, metavar="BITS", help="bit depth of a raw .yuv original")
     add_filter_arguments(parser)
-    parser.add_argument("--fps", metavar="RATE", help="pictures per second of the output, for Y4M: 25 or 30000/1001")
+    parser.add_argument(
+        "--fps", metavar="RATE", help="pictures per second of the output, where the stream does not say: 25, 30000/1001"
+    )
+    add_container_arguments(parser)
     parser.add_argument("--md5", action="store_true", help="MD5 of each output picture and of the whole output")
     parser.add_argument("--report", metavar="FILE", help="write what was done to each picture (JSON)")
     add_common(parser, output=True, json=True)
@@ -59,18 +74,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     _check_usage(args)
     from nnpf import runner
+    from nnpf.timing import Timing
 
     options = apply_options(args, args.stream)
     results = _Results(args)
     started = time.perf_counter()
     with ExitStack() as stack:
         source = stack.enter_context(open_source(args))
-        decoded = _decoded(args, stack)
-        shown = stack.enter_context(runner.apply(source.nal_units(), source.codec, options, decoded=decoded))
+        rate = picture_rate(args.fps) or _rate(source)
+        timing = Timing(source, rate)
+        decoded = _decoded(args, source, stack)
+        shown = stack.enter_context(runner.apply(timing.nal_units(), source.codec, options, decoded=decoded))
         bar = stack.enter_context(progress(args, None, "pictures"))
-        sink = _Sink(args, stack)
+        sink = _sink(args, source, rate, timing, stack)
         for picture in shown:
-            sink.write(picture.frame)
+            sink(picture)
             results.take(picture)
             bar.advance()
     results.finish(time.perf_counter() - started)
@@ -90,6 +108,7 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise UsageError("--decoder wants a stream that is a file, and no --yuv")
     if args.output == PIPE and args.json:
         raise UsageError("the pictures and --json cannot both go to standard output; use --report FILE")
+    _check_name(args.output)
     for path in (args.output, args.report):
         if path is not None:
             check_output(path, force=args.force, inputs=(args.stream, args.yuv or PIPE, args.original or PIPE))
@@ -97,12 +116,37 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise OutputError(args.output, "is a folder")
 
 
-def _decoded(args: argparse.Namespace, stack: ExitStack) -> Callable[[Format], Frame | None] | None:
+_LOSSY = (".mp4", ".m4v", ".mov", ".ts", ".avi", ".webm", ".265", ".264", ".266", ".png", ".jpg")
+
+
+def _check_name(output: str | None) -> None:
+    """UsageError: the name asks for what is not written."""
+    suffix = Path(output or "").suffix.lower()
+    if suffix in _LOSSY:
+        raise UsageError(
+            f"-o {output}: {suffix} is not written; write filtered.mkv (lossless), then ffmpeg -i filtered.mkv {output}"
+        )
+
+
+def _rate(source: Source | Track) -> Fraction | None:
+    """Pictures per second, where container or stream say."""
+    own = None if isinstance(source, Source) else source.rate
+    return own or frame_rate(split([source.head]), source.codec)
+
+
+def _decoded(
+    args: argparse.Namespace, source: Source | Track, stack: ExitStack
+) -> Callable[[Format], Frame | None] | None:
     """Where decoded pictures come from, if not from FFmpeg."""
     if args.decoder is not None:
         from nnpf.decoder_program import decoded_by
 
-        return stack.enter_context(decoded_by(args.decoder, Path(args.stream)))
+        path = Path(args.stream)
+        if not isinstance(source, Source):  # such programs read byte streams only
+            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nnpf-"))) / "stream"
+            with path.open("wb") as whole:
+                write_units(whole, source.nal_units())
+        return stack.enter_context(decoded_by(args.decoder, path))
     if args.yuv is None:
         return None
     from nnpf.frames import read_frame, read_y4m
@@ -115,32 +159,60 @@ def _decoded(args: argparse.Namespace, stack: ExitStack) -> Callable[[Format], F
     return lambda form: read_frame(file, form, next(numbers))
 
 
-class _Sink:
-    """The output file, in the format that its name asks for."""
+def _sink(
+    args: argparse.Namespace, source: Source | Track, rate: Fraction | None, timing: Timing, stack: ExitStack
+) -> Sink:
+    """What takes the pictures: the output file, in the format that its name asks for."""
+    from nnpf.frames import write_frame
 
-    def __init__(self, args: argparse.Namespace, stack: ExitStack) -> None:
-        self._file: BinaryIO | None = None
-        self._y4m = args.output is not None and (args.output == PIPE or args.output.endswith(".y4m"))
-        self._rate = picture_rate(args.fps)
-        self._format: Format | None = None
-        if args.output is not None:
-            self._file = stack.enter_context(open_output(args.output, force=args.force, inputs=(args.stream,)))
+    if args.output is None:
+        return lambda shown: None
+    file = stack.enter_context(open_output(args.output, force=args.force, inputs=(args.stream,)))
+    if args.output.endswith(".mkv"):
+        return _lossless(args, source, file, rate, timing, stack)
+    if args.output == PIPE or args.output.endswith(".y4m"):
+        return _y4m(file, rate)
+    return lambda shown: write_frame(file, shown.frame)
 
-    def write(self, frame: Frame) -> None:
-        if self._file is None:
-            return
-        from nnpf.errors import NnpfError
-        from nnpf.frames import Y4mHeader, write_frame, write_y4m_frame
 
-        if not self._y4m:
-            write_frame(self._file, frame)
-            return
-        if self._format is None:
-            self._format = frame.format
-            self._file.write(Y4mHeader(frame.format, self._rate).to_bytes())
-        elif frame.format != self._format:
-            raise NnpfError(f"pictures change from {self._format} to {frame.format}, which Y4M cannot say; write .yuv")
-        write_y4m_frame(self._file, frame)
+def _y4m(file: BinaryIO, rate: Fraction | None) -> Sink:
+    from nnpf.errors import NnpfError
+    from nnpf.frames import Y4mHeader, write_y4m_frame
+
+    known: Format | None = None
+
+    def write(shown: Shown) -> None:
+        nonlocal known
+        if known is None:
+            known = shown.frame.format
+            file.write(Y4mHeader(known, rate).to_bytes())
+        elif shown.frame.format != known:
+            raise NnpfError(f"pictures change from {known} to {shown.frame.format}, which Y4M cannot say; write .yuv")
+        write_y4m_frame(file, shown.frame)
+
+    return write
+
+
+def _lossless(
+    args: argparse.Namespace,
+    source: Source | Track,
+    file: BinaryIO,
+    rate: Fraction | None,
+    timing: Timing,
+    stack: ExitStack,
+) -> Sink:
+    from nnpf.lossless import LosslessWriter
+
+    track = None if isinstance(source, Source) or args.video_only else source
+    colours = colour(split([source.head]), source.codec)
+    writer = stack.enter_context(LosslessWriter(file, args.output, rate=rate, colour=colours, track=track))
+
+    def write(shown: Shown) -> None:
+        record = shown.record
+        position = Fraction(record.position).limit_denominator(1000)
+        writer.write(shown.frame, timing.seconds(record.decode_index, record.output_index, position))
+
+    return write
 
 
 class _Results:

@@ -1,0 +1,74 @@
+"""When pictures are shown: by the timestamps of a container, or by a rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from nnpf.errors import NnpfError
+from vsei.annexb import NalUnit
+from vsei.grouping import groups
+from vsei.source import Source
+
+if TYPE_CHECKING:
+    from nnpf.containers import Track
+
+# Pictures whose time is remembered until they are shown. Decoders and filters hold back far fewer.
+_REMEMBERED = 4096
+
+
+class Timing:
+    """The times of a stream's pictures, found while its NAL units are read.
+
+    Args:
+        stream: a byte stream, or a track of a container.
+        rate: pictures per second, of a byte stream. None: its pictures have no times.
+    """
+
+    def __init__(self, stream: Source | Track, rate: Fraction | None) -> None:
+        self._stream, self._rate = stream, rate
+        self._seconds: dict[int, Fraction | None] = {}  # by decode index
+        self._last: tuple[int, Fraction] | None = None  # output index and time of the picture shown before
+        self._interval: Fraction | None = None
+
+    def nal_units(self) -> Iterator[NalUnit]:
+        """The NAL units of the stream."""
+        if isinstance(self._stream, Source):
+            yield from self._stream.nal_units()
+            return
+        from nnpf.containers import Origins
+
+        origins = Origins()
+        for group in groups(self._stream.nal_units(origins=origins), self._stream.codec):
+            if group.start is not None:
+                seconds = origins.at(group.units[group.first_vcl].nal.offset).seconds
+                self._seconds[group.start.decode_index] = seconds
+                if len(self._seconds) > _REMEMBERED:
+                    del self._seconds[next(iter(self._seconds))]
+            yield from (unit.nal for unit in group.units)
+
+    def seconds(self, decode_index: int, output_index: int, position: Fraction) -> Fraction:
+        """When a picture is shown. To be asked in output order.
+
+        Args:
+            decode_index, output_index: of the coded picture that it is, or stands beside.
+            position: in intervals of the coded pictures; `output_index` for these themselves.
+
+        Raises:
+            NnpfError: the stream does not say.
+        """
+        if isinstance(self._stream, Source):
+            if self._rate is None:
+                raise NnpfError("the stream does not say how many pictures it has per second: --fps")
+            return position / self._rate
+        own = self._seconds.get(decode_index)
+        if own is None:
+            raise NnpfError(f"picture {decode_index} has no timestamp; write .y4m or .yuv", subject=self._stream.name)
+        if self._last is not None and self._last[0] < output_index:
+            self._interval = (own - self._last[1]) / (output_index - self._last[0])
+        self._last = output_index, own
+        if position == output_index:
+            return own
+        interval = self._interval or 1 / (self._stream.rate or Fraction(25))
+        return own + (position - output_index) * interval

@@ -1,0 +1,201 @@
+"""Commands on MP4, MOV, Matroska and MPEG-TS files."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from nnpf_tools.main import main
+from tests.nnpf import container_files
+from tests.nnpf.container_files import PICTURES
+from tests.vsei.encoded import encode
+
+
+@pytest.fixture(scope="module", params=["libx265.mp4", "libx264.ts", "vvc.mkv"])
+def stream(request, tmp_path_factory, samples) -> Path:
+    """A container of each codec, two of them with sound."""
+    path = tmp_path_factory.mktemp("streams") / request.param
+    if path.stem == "vvc":
+        return container_files.vvc(path, samples / "bbb_q37.266")
+    return container_files.encoded(path, path.stem)
+
+
+@pytest.fixture(scope="module")
+def mp4(tmp_path_factory) -> Path:
+    return container_files.encoded(tmp_path_factory.mktemp("mp4") / "in.mp4", "libx264")
+
+
+def run(*args) -> int:
+    return main([str(arg) for arg in args])
+
+
+def printed(capsys, *args) -> dict:
+    assert run(*args) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_inject_dump_validate_strip(stream, samples, tmp_path, capsys):
+    injected, stripped = tmp_path / f"out{stream.suffix}", tmp_path / "stripped.mp4"
+    assert run("inject", stream, "--base", samples / "filters/tint_red.onnx", "-o", injected, "-q") == 0
+    document = printed(capsys, "dump", injected, "--json")
+    container = document["stream"]["container"]
+    assert container["stream"] == 0
+    assert container["format"] == {".mp4": "MP4", ".mkv": "Matroska", ".ts": "MPEG-TS"}[stream.suffix]
+    times = {entry[0]: number for number, entry in enumerate(container_files.packets(injected)[0])}
+    assert {m["name"] for m in document["messages"]} == {"nnpfc", "nnpfa"}
+    for message in document["messages"]:
+        # By the time of its picture, each message is where the packet with that time is.
+        at = min(times, key=lambda time: abs(float(time) - message["picture"]["time"]))
+        assert float(at) == pytest.approx(message["picture"]["time"], abs=1e-6)
+        assert times[at] == message["picture"]["decode_index"]
+    assert run("validate", injected, "-q") == 0
+    assert run("strip", injected, "-o", stripped, "-q") == 0
+    assert printed(capsys, "dump", stripped, "--json")["messages"] == []
+
+
+def test_extract_and_put_back(stream, samples, tmp_path, capsys):
+    injected, stripped, again = (tmp_path / f"{name}{stream.suffix}" for name in ("out", "stripped", "again"))
+    assert run("inject", stream, "--base", samples / "filters/tint_red.onnx", "-o", injected, "-q") == 0
+    assert run("extract", injected, "-o", tmp_path / "messages", "-q") == 0
+    assert run("strip", injected, "-o", stripped, "-q") == 0
+    assert run("inject", stripped, tmp_path / "messages/spec.yaml", "-o", again, "-q") == 0
+    assert container_files.packets(injected) == container_files.packets(again)
+
+
+def test_apply(stream, samples, tmp_path, capsys):
+    """Y4M at the container's rate; Matroska without loss, at its times, with its sound."""
+    injected, y4m, mkv = tmp_path / f"out{stream.suffix}", tmp_path / "out.y4m", tmp_path / "out.mkv"
+    base = samples / "filters/tint_red.onnx"
+    assert run("inject", stream, "--base", base, "-o", injected, "-q") == 0
+    mkv = tmp_path / "filtered.mkv"
+    for path in (y4m, mkv):
+        assert run("apply", injected, "--model-root", base.parent, "-o", path, "-q") == 0
+    with av.open(str(y4m)) as plain, av.open(str(mkv)) as coded, av.open(str(stream)) as source:
+        assert plain.streams.video[0].average_rate == 25
+        frames = [list(container.decode(video=0)) for container in (plain, coded, source)]
+    assert len(frames[0]) == len(frames[1]) == len(frames[2])
+    for ours, theirs in zip(frames[0], frames[1], strict=True):
+        assert ours.format.name == theirs.format.name
+        assert np.array_equal(ours.to_ndarray(), theirs.to_ndarray())
+    # Where sound begins before zero, Matroska files begin later, all of them.
+    later = frames[1][0].time - frames[2][0].time
+    assert [f.time for f in frames[1]] == pytest.approx([f.time + later for f in frames[2]], abs=0.001)
+    if "vvc" not in stream.name:
+        before, after = container_files.packets(stream)[1], container_files.packets(mkv)[1]
+        assert all(a[2].endswith(b[2]) for a, b in zip(before, after, strict=True))
+        assert [float(b[0] - a[0]) for a, b in zip(before, after, strict=True)] == pytest.approx(
+            [later] * len(after), abs=0.001
+        )
+
+
+def test_from_and_to_byte_streams(mp4, samples, tmp_path, capsys):
+    """What comes out of a container is a byte stream by its name; a byte stream goes into one with times of its own."""
+    byte_stream, again = tmp_path / "out.264", tmp_path / "again.mp4"
+    assert run("inject", mp4, "--base", samples / "filters/tint_red.onnx", "-o", byte_stream, "-q") == 0
+    assert byte_stream.read_bytes().startswith(b"\0\0\0\1")
+    assert len(printed(capsys, "dump", byte_stream, "--json")["messages"]) == 6
+    assert run("strip", byte_stream, "-o", again, "-q") == 0
+    assert container_files.pictures(again) == container_files.pictures(mp4)
+    with av.open(str(again)) as container:
+        assert container.streams.video[0].average_rate == 25  # x264 says so in its VUI
+
+
+def test_a_byte_stream_without_a_rate_needs_one(samples, tmp_path, capsys):
+    path = tmp_path / "in.265"
+    path.write_bytes(encode("libx265", "vui-timing-info=0"))
+    arguments = ["inject", path, "--base", samples / "filters/tint_red.onnx"]
+    assert run(*arguments, "-o", tmp_path / "out.mp4") == 1
+    assert "does not say how many pictures it has per second: --fps" in capsys.readouterr().err
+    assert not (tmp_path / "out.mp4").exists()
+    assert run(*arguments, "-o", tmp_path / "out.mp4", "--fps", "24", "-q") == 0
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.streams.video[0].average_rate == 24
+
+
+def test_a_container_through_a_pipe(mp4, samples):
+    """Through pipes go byte streams, whatever comes in."""
+    nnpf = [sys.executable, "-m", "nnpf_tools.main"]
+    base = str(samples / "filters/tint_red.onnx")
+    first = subprocess.Popen([*nnpf, "inject", "-", "--base", base, "-o", "-", "-q"], stdin=mp4.open("rb"), stdout=-1)
+    second = subprocess.run([*nnpf, "dump", "-", "--summary", "--json"], stdin=first.stdout, capture_output=True)
+    assert first.wait() == 0
+    summary = json.loads(second.stdout)
+    assert (summary["codec"], summary["pictures"]) == ("avc", PICTURES)
+    assert summary["messages"]["nnpfc"]["count"] == 3
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the ffmpeg program, which this machine does not have")
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_behind_ffmpeg_in_a_pipe(codec, samples, tmp_path):
+    """As in the documentation, for H.265 and H.264 (older versions of ffmpeg do not know H.266)."""
+    path = container_files.encoded(tmp_path / "in.mp4", {"h264": "libx264", "hevc": "libx265"}[codec])
+    ffmpeg = ["ffmpeg", "-v", "error", "-i", str(path), "-c", "copy", "-an"]
+    ffmpeg += ["-bsf:v", f"{codec}_mp4toannexb", "-f", codec, "-"]
+    nnpf = [sys.executable, "-m", "nnpf_tools.main"]
+    base = str(samples / "filters/tint_red.onnx")
+    first = subprocess.Popen(ffmpeg, stdout=-1)
+    second = subprocess.Popen([*nnpf, "inject", "-", "--base", base, "-o", "-", "-q"], stdin=first.stdout, stdout=-1)
+    third = subprocess.run([*nnpf, "dump", "-", "--summary", "--json"], stdin=second.stdout, capture_output=True)
+    assert first.wait() == second.wait() == 0
+    assert json.loads(third.stdout)["messages"]["nnpfc"]["count"] == 3
+
+
+# --- common slips ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["dump", "validate", "inject", "strip", "extract", "apply"])
+def test_a_codec_that_carries_no_such_messages(command, tmp_path, samples, capsys):
+    path = container_files.encoded(tmp_path / "in.mp4", "mpeg4", audio=False)
+    extra = {
+        "inject": ["--base", samples / "filters/tint_red.onnx", "-o", tmp_path / "out.mp4"],
+        "strip": ["-o", tmp_path / "out.mp4"],
+        "extract": ["-o", tmp_path / "out"],
+        "apply": ["-o", tmp_path / "out.y4m"],
+    }.get(command, [])
+    assert run(command, path, *extra) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"{path}: holds no video of H.266, H.265 or H.264" in error
+    assert "stream 0 (video, mpeg4)" in error
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error"),
+    [
+        (("strip", "MP4", "-o", "out.webm"), 1, "out.webm: .webm is not written; write .mp4 .mov .mkv .ts"),
+        (("apply", "MP4", "-o", "out.mp4"), 2, "ffmpeg -i filtered.mkv out.mp4"),
+        (("dump", "MP4", "--stream", "1"), 1, "stream 1 (audio, aac) is none of H.266, H.265, H.264"),
+        (
+            ("dump", "MP4", "--stream", "7"),
+            1,
+            "has no stream 7; it holds stream 0 (video, h264), stream 1 (audio, aac)",
+        ),
+        (("dump", "MP4", "--codec", "vvc"), 1, "holds H.264, and H.266 was asked for"),
+        (("dump", "SPEC"), 1, "is a specification file; the stream comes first"),
+        (("strip", "MP4", "-o", "MP4"), 1, "is also the input; choose another output"),
+    ],
+)
+def test_one_line_and_the_way_out(mp4, tmp_path, capsys, monkeypatch, arguments, code, error):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "spec.yaml").write_text("filters:\n  - id: 1\n")
+    names = {"MP4": str(mp4), "SPEC": str(tmp_path / "spec.yaml")}
+    assert run(*(names.get(a, a) for a in arguments)) == code
+    text = capsys.readouterr().err
+    assert error in text
+    assert text.count("\n") == 1
+
+
+def test_the_stream_that_is_taken_is_said(tmp_path, capsys):
+    path = container_files.encoded(tmp_path / "two.mkv", "libx264", audio=False, videos=2)
+    assert run("dump", path, "--summary") == 0
+    assert "taking stream 0; --stream picks 1" in capsys.readouterr().err
+    assert run("dump", path, "--summary", "--stream", "1") == 0
+    captured = capsys.readouterr()
+    assert "Matroska, stream 1" in captured.out
+    assert captured.err == ""
