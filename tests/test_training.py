@@ -164,6 +164,17 @@ def test_a_network_learns(tools, cache: Path) -> None:
     assert state["log"][-1]["gains"]["noise"][37][0] > 0.02
 
 
+def test_the_integer_network_starts_from_the_weights_of_the_real_one(tools, cache: Path) -> None:
+    real = run(tools, cache)
+    slow = CONFIG["training"] | {"steps": 2, "rate": 1e-9}
+    other = cache.with_name("other")
+    start = cache / "checkpoint.pt"
+    state = run(tools, other, CONFIG | {"integer": True, "training": slow}, start_from=start)
+    for name, weight in real["best"]["weights"].items():
+        torch.testing.assert_close(state["best"]["weights"][name], weight, rtol=0, atol=1e-5)
+    assert (state["best"]["weights"]["ranges"][:, 1] > 0).all()
+
+
 def test_a_step_of_muon_has_the_same_size_in_all_directions(tools) -> None:
     gradient = torch.randn(8, 3, 3, 3, generator=torch.Generator().manual_seed(1))
     gradient[0] *= 20
