@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,13 @@ class DecodedFrame:
 
 
 def decode(
-    pictures: Iterable[CodedPicture], codec: CodecName, *, eight_bit: bool, threads: int = 0, crop: bool = True
+    pictures: Iterable[CodedPicture],
+    codec: CodecName,
+    *,
+    eight_bit: bool,
+    threads: int = 0,
+    crop: bool = True,
+    on_fault: Callable[[str], None] | None = None,
 ) -> Iterator[DecodedFrame]:
     """Decode picture units; frames come in output order, each with the decoding-order index of its picture.
 
@@ -61,9 +67,10 @@ def decode(
         eight_bit: some picture has 8-bit samples; chooses the repair of the AVX2 fault (see `_without_avx2`).
         threads: 0 = as many as the machine has cores.
         crop: False gives the whole decoded picture, as the decoded picture hash SEI sees it.
+        on_fault: is told what the decoder refuses, and decoding goes on with the next picture.
 
     Raises:
-        NnpfError: the decoder refuses the stream or a picture.
+        NnpfError: the decoder refuses the stream, or without `on_fault` a picture.
     """
     repair: AbstractContextManager[None] = _without_avx2() if codec == "vvc" and eight_bit else nullcontext()
     with repair:
@@ -78,12 +85,12 @@ def decode(
             if picture.after_eos:
                 # FFmpeg ignores an end of sequence that comes before a CRA picture and shows the RASL pictures after
                 # it. Emptied and flushed, the decoder treats the CRA as the start of a stream, as it must.
-                yield from _frames(context, None, picture.decode_index)
+                yield from _frames(context, None, picture.decode_index, on_fault)
                 context.flush_buffers()
             packet = av.Packet(picture.data)
             packet.pts = packet.dts = picture.decode_index
-            yield from _frames(context, packet, picture.decode_index)
-        yield from _frames(context, None, None)
+            yield from _frames(context, packet, picture.decode_index, on_fault)
+        yield from _frames(context, None, None, on_fault)
 
 
 def decode_file(path: str | Path, *, threads: int = 0) -> Iterator[DecodedFrame]:
@@ -124,7 +131,12 @@ def decode_file(path: str | Path, *, threads: int = 0) -> Iterator[DecodedFrame]
                 raise
 
 
-def _frames(context: Any, packet: av.Packet[Any] | None, index: int | None) -> Iterator[DecodedFrame]:
+def _frames(
+    context: Any,
+    packet: av.Packet[Any] | None,
+    index: int | None,
+    on_fault: Callable[[str], None] | None = None,
+) -> Iterator[DecodedFrame]:
     where = "at its end" if index is None else f"at picture {index} in decoding order"
     try:
         frames = context.decode(packet)
@@ -132,10 +144,11 @@ def _frames(context: Any, packet: av.Packet[Any] | None, index: int | None) -> I
         return  # emptied twice: an end of sequence after an end of sequence
     except (av.FFmpegError, MemoryError, OSError) as error:
         # Bit depths that FFmpeg lacks surface as MemoryError.
-        raise NnpfError(
-            f"the decoder (FFmpeg, {context.name}) stopped {where}: {_reason(error)}; "
-            "give the decoded pictures of another decoder as YUV"
-        ) from None
+        problem = f"the decoder (FFmpeg, {context.name}) stopped {where}: {_reason(error)}"
+        if on_fault is None:
+            raise NnpfError(f"{problem}; give the decoded pictures of another decoder as YUV") from None
+        on_fault(problem)
+        return
     for frame in frames:
         yield DecodedFrame(_planes(frame), int(frame.pts), bool(frame.is_corrupt))
 

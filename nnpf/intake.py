@@ -7,10 +7,12 @@ that the decoder gives are held against the bitstream: which ones, in which orde
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -49,6 +51,11 @@ _WANTED = frozenset(
 )
 _TEMPORAL_INTERLEAVING = 5  # fp_arrangement_type
 
+_SHOWN_POCS = 8
+
+# What a decoded picture hash SEI message says of a decoded picture; "absent": there is none for it.
+HashCheck = Literal["matches", "differs", "absent", "unchecked"]
+
 # The next decoded picture in output order, of the format that the stream says; None at the end.
 DecodedSource = Callable[[Format], Frame | None]
 
@@ -64,6 +71,9 @@ class InputPicture:
         frame0: with temporally interleaved frame packing, fp_current_frame_is_frame0_flag; else None.
         inputs_wanted: how many input pictures a filter that is known so far takes at most.
         delay: how many pictures later a filter that is known so far may give the filtered version of a picture.
+        hash_check: of its samples as decoded.
+        faults: what is wrong with the stream or with what the decoder made of it, since the picture before; for the
+            last one also after it.
     """
 
     picture: Picture
@@ -74,6 +84,38 @@ class InputPicture:
     frame0: bool | None
     inputs_wanted: int
     delay: int
+    hash_check: HashCheck = "unchecked"
+    faults: tuple[str, ...] = ()
+
+
+class _Faults:
+    """Where a stream, or what a decoder makes of it, is not right: an error, or with `keep_going` noted."""
+
+    def __init__(self, keep_going: bool) -> None:
+        self.keep_going = keep_going
+        self._noted: list[str] = []
+
+    def note(self, problem: str, way_out: str = "--keep-going shows what there is") -> None:
+        if not self.keep_going:
+            raise NnpfError(f"{problem}; {way_out}")
+        self._noted.append(problem)
+
+    def taken(self) -> tuple[str, ...]:
+        """Those since the last call."""
+        found = tuple(self._noted)
+        self._noted.clear()
+        return found
+
+    def with_the_last(self, pictures: Generator[InputPicture, None, None]) -> Iterator[InputPicture]:
+        """The pictures; what is noted after the last one goes with it."""
+        held: InputPicture | None = None
+        with closing(pictures):
+            for picture in pictures:
+                if held is not None:
+                    yield held
+                held = picture
+        if held is not None:
+            yield replace(held, faults=held.faults + self.taken())
 
 
 @dataclass(slots=True)
@@ -88,7 +130,10 @@ class _Notes:
 class _Stream:
     """What the bitstream says of its pictures: taken in decoding order, asked for in output order."""
 
-    def __init__(self, nal_units: Iterable[NalUnit], codec: Codec, layer_id: int, *, ordered: bool) -> None:
+    def __init__(
+        self, nal_units: Iterable[NalUnit], codec: Codec, layer_id: int, *, ordered: bool, faults: _Faults
+    ) -> None:
+        self._faults = faults
         self._units = picture_units(nal_units, codec)
         self._codec, self._layer, self._ordered = codec, layer_id, ordered
         self._state = ActivationState()
@@ -106,7 +151,9 @@ class _Stream:
             picture = unit.picture
             if picture is None:
                 if unit.problem is not None and any(header is not None for header in unit.headers):
-                    raise unit.problem
+                    if not self._faults.keep_going:
+                        raise unit.problem
+                    self._faults.note(f"a picture is left out: {unit.problem}")
                 continue
             if picture.layer_id != self._layer:
                 continue
@@ -195,13 +242,7 @@ class _Stream:
             NnpfError: it has another hash than the stream says.
         """
         notes = self.pending.pop(picture.decode_index)
-        if whole is not None:
-            for message in notes.hashes:
-                if wrong := differing(message, whole):
-                    raise NnpfError(
-                        f"picture with POC {picture.poc}: {', '.join(wrong)} as decoded does not have the hash that "
-                        "the stream gives (decoded picture hash SEI): decoder or stream is at fault"
-                    )
+        hash_check = self._hash_check(notes, whole)
         decision = self._state.decide(decode_index=picture.decode_index, clvs=picture.clvs, poc=picture.poc)
         index = self._output_index
         self._output_index += 1
@@ -215,7 +256,23 @@ class _Stream:
             # Of temporally interleaved pictures every other one counts.
             self._inputs_wanted * (2 if self._packing else 1),
             self._delay,
+            hash_check,
+            self._faults.taken(),
         )
+
+    def _hash_check(self, notes: _Notes, whole: Frame | None) -> HashCheck:
+        if whole is None:
+            return "unchecked"
+        if not notes.hashes:
+            return "absent"
+        wrong = [name for message in notes.hashes for name in differing(message, whole)]
+        if not wrong:
+            return "matches"
+        self._faults.note(
+            f"picture with POC {notes.picture.poc}: {', '.join(wrong)} as decoded does not have the hash that "
+            "the stream gives (decoded picture hash SEI): decoder or stream is at fault"
+        )
+        return "differs"
 
     def _frame0(self, picture: Picture) -> bool | None:
         for old in [clvs for clvs in self._packing if clvs < picture.clvs]:
@@ -244,17 +301,33 @@ def _whole_format(form: PictureFormat) -> Format:
 
 
 def decoded_pictures(
-    nal_units: Iterable[NalUnit], codec: Codec, *, layer_id: int = 0, check_hashes: bool = True
+    nal_units: Iterable[NalUnit],
+    codec: Codec,
+    *,
+    layer_id: int = 0,
+    check_hashes: bool = True,
+    keep_going: bool = False,
 ) -> Iterator[InputPicture]:
     """Decode a stream with PyAV.
+
+    Args:
+        keep_going: what is wrong is noted with the pictures instead of being an error, and what the decoder gives is
+            taken.
 
     Raises:
         VseiError: its headers are broken.
         NnpfError: the decoder fails, or its pictures are not those of the stream.
     """
+    faults = _Faults(keep_going)
+    return faults.with_the_last(_decoded(nal_units, codec, layer_id, check_hashes, faults))
+
+
+def _decoded(
+    nal_units: Iterable[NalUnit], codec: Codec, layer_id: int, check_hashes: bool, faults: _Faults
+) -> Generator[InputPicture, None, None]:
     from nnpf.decoding import CodedPicture, decode
 
-    stream = _Stream(nal_units, codec, layer_id, ordered=False)
+    stream = _Stream(nal_units, codec, layer_id, ordered=False, faults=faults)
     units = stream.units()
     first = next(units, None)
     if first is None:
@@ -278,7 +351,9 @@ def decoded_pictures(
 
     last: tuple[int, int] | None = None
     # Cropping is done here, by the parameter sets as vsei read them: hashes are of whole pictures.
-    for decoded in decode(coded(), _DECODERS[codec], eight_bit=eight_bit, crop=False):
+    way_out = "give decoded pictures as YUV, or --keep-going"
+    on_fault = partial(faults.note, way_out=way_out)
+    for decoded in decode(coded(), _DECODERS[codec], eight_bit=eight_bit, crop=False, on_fault=on_fault):
         notes = stream.pending.get(decoded.decode_index)
         if notes is None:
             continue  # decoders give pictures that are not to be output; the bitstream decides
@@ -286,13 +361,16 @@ def decoded_pictures(
         if last is not None and (picture.clvs, picture.poc) <= last:
             raise NnpfError(f"the decoder gives POC {picture.poc} after POC {last[1]}; give decoded pictures as YUV")
         last = picture.clvs, picture.poc
+        if decoded.damaged:
+            faults.note(f"picture with POC {picture.poc}: the decoder says that something it refers to is missing")
         frame = _cropped(decoded.frame, picture)
         yield stream.ready(picture, frame, decoded.frame if check_hashes else None)
     if stream.pending:
-        missing = stream.pending[min(stream.pending)].picture
-        raise NnpfError(
-            f"the decoder left out {len(stream.pending)} pictures, the first one in decoding order POC {missing.poc} "
-            f"(picture {missing.decode_index}); give decoded pictures as YUV"
+        missing = [stream.pending[index].picture for index in sorted(stream.pending)]
+        listed = ", ".join(str(picture.poc) for picture in missing[:_SHOWN_POCS])
+        faults.note(
+            f"the decoder left out {len(missing)} pictures: POC {listed}" + " ..." * (len(missing) > _SHOWN_POCS),
+            way_out,
         )
 
 
@@ -318,7 +396,7 @@ def announced_pictures(nal_units: Iterable[NalUnit], codec: Codec, *, layer_id: 
         VseiError: the stream's headers are broken.
         NnpfError: the stream has no picture.
     """
-    stream = _Stream(nal_units, codec, layer_id, ordered=True)
+    stream = _Stream(nal_units, codec, layer_id, ordered=True, faults=_Faults(keep_going=False))
     empty = True
     for _ in chain(stream.units(), (None,)):  # and once more for those that the end of the stream lets out
         while stream.expected:
@@ -339,35 +417,57 @@ def _zeros(form: Format) -> Frame:
 
 
 def given_pictures(
-    nal_units: Iterable[NalUnit], codec: Codec, source: DecodedSource, *, layer_id: int = 0
+    nal_units: Iterable[NalUnit],
+    codec: Codec,
+    source: DecodedSource,
+    *,
+    layer_id: int = 0,
+    check_hashes: bool = True,
+    keep_going: bool = False,
 ) -> Iterator[InputPicture]:
-    """Pictures that were decoded elsewhere, cropped, in output order. Hashes are of whole pictures and not checked.
+    """Pictures that were decoded elsewhere, cropped, in output order. Hashes are of whole pictures, and can be checked
+    where nothing was cropped.
+
+    Args:
+        keep_going: as for `decoded_pictures`.
 
     Raises:
         VseiError: the stream's headers are broken.
         NnpfError: the pictures are more or fewer than those of the stream, or of another format.
     """
-    stream = _Stream(nal_units, codec, layer_id, ordered=True)
-    form: Format | None = None
-    count = 0
+    faults = _Faults(keep_going)
+    return faults.with_the_last(_given(nal_units, codec, source, layer_id, check_hashes, faults))
 
-    def available() -> Iterator[InputPicture]:
-        nonlocal count, form
+
+def _given(
+    nal_units: Iterable[NalUnit],
+    codec: Codec,
+    source: DecodedSource,
+    layer_id: int,
+    check_hashes: bool,
+    faults: _Faults,
+) -> Generator[InputPicture, None, None]:
+    stream = _Stream(nal_units, codec, layer_id, ordered=True, faults=faults)
+    form: Format | None = None
+    count, missing = 0, 0
+    for _ in chain(stream.units(), (None,)):  # and once more for those that the end of the stream lets out
         while stream.expected:
             picture = stream.expected.popleft()
             form = picture_format(picture.format)
-            frame = source(form)
+            frame = None if missing else source(form)
             if frame is None:
-                raise NnpfError(f"the decoded pictures end after {count}; the stream goes on with POC {picture.poc}")
+                if not missing:
+                    faults.note(f"the decoded pictures end after {count}; the stream goes on with POC {picture.poc}")
+                missing += 1
+                continue
             if frame.format != form:
                 raise NnpfError(f"picture with POC {picture.poc} is {form} in the stream, and {frame.format} decoded")
             count += 1
-            yield stream.ready(picture, frame, None)
-
-    for _ in stream.units():
-        yield from available()
-    yield from available()
+            whole = check_hashes and form == _whole_format(picture.format)
+            yield stream.ready(picture, frame, frame if whole else None)
     if form is None:
         raise NnpfError("the stream has no picture")
-    if source(form) is not None:
-        raise NnpfError(f"there are more decoded pictures than the {count} that the stream outputs")
+    if missing:
+        faults.note(f"{missing} decoded pictures are missing at the end")
+    elif source(form) is not None:
+        faults.note(f"there are more decoded pictures than the {count} that the stream outputs")

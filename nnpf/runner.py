@@ -36,7 +36,7 @@ from nnpf.filters import Applied, EngineChoice, Filters, lanes_for
 from nnpf.frames import Format, Frame, Plane
 from nnpf.inference import Given, Inference, Inferences, Made, Result
 from nnpf.inference import Picture as Samples
-from nnpf.intake import DecodedSource, InputPicture, decoded_pictures, given_pictures
+from nnpf.intake import DecodedSource, HashCheck, InputPicture, decoded_pictures, given_pictures
 from nnpf.pipeline import running_ahead
 from nnpf.sources import ModelSources
 from vsei.annexb import NalUnit
@@ -67,6 +67,7 @@ class ApplyOptions:
         out_bit_depth: see `nnpf.characteristics.output_format`.
         layer_id: nuh_layer_id of the pictures to take.
         check_hashes: compare decoded pictures with the decoded picture hash SEI where the stream has it.
+        keep_going: what is wrong with the stream or its decoding is noted in the records instead of being an error.
         skip_failures: a filter that cannot be had or run is a reason in the record, and the picture is shown as
             decoded. Else it is an error, for the result would not be what the stream asks for.
     """
@@ -81,6 +82,7 @@ class ApplyOptions:
     out_bit_depth: int | None = None
     layer_id: int = 0
     check_hashes: bool = True
+    keep_going: bool = False
     skip_failures: bool = False
 
 
@@ -96,6 +98,8 @@ class PictureRecord:
             for interpolated ones.
         applied: the filters that ran for it, in order.
         reasons: why a filter or a message had no effect; empty where nothing was left undone.
+        hash_check: what the decoded picture hash SEI says of the coded picture as decoded.
+        faults: with ApplyOptions.keep_going, what was wrong with the stream or its decoding.
     """
 
     decode_index: int
@@ -106,6 +110,8 @@ class PictureRecord:
     position: float
     applied: tuple[Applied, ...]
     reasons: tuple[str, ...]
+    hash_check: HashCheck = "unchecked"
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,11 +138,14 @@ def apply(
         VseiError: the headers of the stream are broken.
         NnpfError: the decoder fails, its pictures are not those of the stream, or a filter cannot be had or run.
     """
-    layer = options.layer_id
-    if decoded is None:
-        source = decoded_pictures(nal_units, codec, layer_id=layer, check_hashes=options.check_hashes)
-    else:
-        source = given_pictures(nal_units, codec, decoded, layer_id=layer)
+    take = decoded_pictures if decoded is None else partial(given_pictures, source=decoded)
+    source = take(
+        nal_units,
+        codec,
+        layer_id=options.layer_id,
+        check_hashes=options.check_hashes,
+        keep_going=options.keep_going,
+    )
     with running_ahead(source, QUEUE_DEPTH, "nnpf decode") as pictures, _runner(codec, options) as runner:
         yield runner.run(pictures)
 
@@ -209,6 +218,8 @@ class _Slot:
             float(self.source.output_index + item.offset),
             tuple(applied),
             tuple(dict.fromkeys(reasons)),
+            self.source.hash_check,
+            self.source.faults if own else (),
         )
         return Shown(frame, self.source.frame, record)
 

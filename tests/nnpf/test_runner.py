@@ -579,3 +579,56 @@ def test_what_is_announced_is_what_runs(samples, tmp_path):
     assert [p.output_index for p in announced if p.active] == [3, 4, 5, 6, 7, 8, 12]
     assert [p.reasons for p in announced] == [record.reasons for record in ran]
     assert any("no NNPFC with this id" in reason for p in announced for reason in p.reasons)
+
+
+def damaged(path: Path, picture: int) -> list[NalUnit]:
+    """A stream whose coded picture (in decoding order) has wrong bytes inside."""
+    units = list(nal_units(path))
+    slices = [at for at, unit in enumerate(units) if (bytes(unit.data)[1] >> 3) < 12]
+    at = slices[picture]
+    data = bytearray(units[at].data)
+    middle = len(data) // 2
+    data[middle : middle + 8] = b"\xa5" * 8
+    units[at] = units[at]._replace(data=memoryview(bytes(data)))
+    return units
+
+
+def test_a_lost_picture_is_an_error_or_noted(samples: Path) -> None:
+    units = list(nal_units(samples / "bbb_q37.266"))
+    slices = [at for at, unit in enumerate(units) if (bytes(unit.data)[1] >> 3) < 12]
+    del units[slices[4]]  # two pictures refer to it
+    with pytest.raises(NnpfError, match=r"decoder.*stopped at picture 4.*--keep-going"):
+        run(units)
+    shown = run(units, keep_going=True)
+    assert len(shown) == PICTURES - 3
+    faults = [fault for s in shown for fault in s.record.faults]
+    assert "the decoder left out 2 pictures: POC 0, 2" in faults
+
+
+def test_a_picture_with_another_hash_is_an_error_or_noted(shared: Path) -> None:
+    stream = shared / "vectors/streams/ra_vtm_bbb_q42_33f.266"
+    whole = run(list(nal_units(stream)))
+    assert {s.record.hash_check for s in whole} == {"matches"}
+    assert not any(s.record.faults for s in whole)
+    units = damaged(stream, 20)
+    with pytest.raises(NnpfError):
+        run(units)
+    shown = run(units, keep_going=True)
+    wrong = [s.record for s in shown if s.record.hash_check == "differs"]
+    assert wrong
+    assert all("does not have the hash" in " ".join(record.faults) for record in wrong)
+    assert any(s.record.hash_check == "matches" for s in shown)
+
+
+def test_too_few_and_too_many_given_pictures_are_noted(samples: Path, decoded: list[Frame]) -> None:
+    def given(frames: list[Frame]) -> list[Shown]:
+        rest = iter(frames)
+        units = nal_units(samples / "bbb_q37.266")
+        options = ApplyOptions(keep_going=True)
+        with apply(units, Codec.VVC, options, decoded=lambda form: next(rest, None)) as pictures:
+            return list(pictures)
+
+    few, many = given(decoded[:50]), given([*decoded, decoded[0]])
+    assert (len(few), len(many)) == (50, PICTURES)
+    assert "15 decoded pictures are missing at the end" in few[-1].record.faults
+    assert many[-1].record.faults == ("there are more decoded pictures than the 65 that the stream outputs",)
