@@ -17,13 +17,14 @@ from nnpf import limits
 from nnpf import model as models
 from nnpf.describe import NNC_TAG, ONNX_TAG
 from nnpf.errors import NnpfError, shortened
-from nnpf.model import Model
+from nnpf.model import Array, Model
 from vsei.messages import NnpfCharacteristics
 from vsei.messages.nnpf import MODE_URI
 
 if TYPE_CHECKING:
     from nnpf.fetch import Fetcher
     from nnpf.nnc import Decoder
+    from nnpf.nnc.updates import Semantics
 
 
 class Found(NamedTuple):
@@ -49,12 +50,15 @@ class ModelSources:
         by_uri: URI, as in the message, to a file. The way for everything else, and it goes first.
         sha256: URI to the hash that its file must have, in hexadecimal digits.
         fetcher: for `https` URIs; None: nothing is fetched.
+        update_semantics: what an update means whose NNC bitstream does not say whether it is a difference. By the
+            standard it is one (H.274 8.28.1.2).
     """
 
     root: Path | None = None
     by_uri: Mapping[str, Path] = field(default_factory=dict)
     sha256: Mapping[str, str] = field(default_factory=dict)
     fetcher: Fetcher | None = None
+    update_semantics: Semantics = "difference"
 
     def find(self, uri: str) -> Found:
         """What a URI names.
@@ -153,12 +157,20 @@ def apply_update(base: Base, update: NnpfCharacteristics, sources: ModelSources)
     decoder = base.decoder.copy() if base.decoder is not None else Decoder(limits=limits.for_nnc())
     known = base.model.parameters
     try:
-        # A payload that does not say whether it is a difference is one: that is what an update is (H.274 8.28.1.2).
-        tensors = updates.decode_update(decoder, known, payload, "difference")
+        result = updates.updated(decoder, known, payload, sources.update_semantics, lambda: _coded_tensors(base))
     except NncError as error:
         raise NnpfError(str(error), subject=label) from None
-    changed = {name: value for name, value in tensors.items() if value is not known[name]}
-    return base.model.with_parameters(changed, f"{base.model.name} + {label}")
+    changed = {name: value for name, value in result.tensors.items() if value is not known[name]}
+    return base.model.with_parameters(changed, f"{base.model.name} + {label} ({result})")
+
+
+def _coded_tensors(base: Base) -> Mapping[str, Array]:
+    """The parameters that an NNC bitstream of the base carries: hashes in updates are of these."""
+    if base.decoder is not None and base.decoder.last is not None:
+        return base.decoder.last.tensors
+    from nnpf.nnc.model import split_model
+
+    return split_model(base.model.proto).tensors
 
 
 def _read(path: Path) -> bytes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,10 @@ from nnpf.nnc.errors import NncError
 Semantics: TypeAlias = Literal["difference", "replace"]
 """Whether the tensors of an update are added to those of the base, or stand in their place."""
 
-# A base_model_id that starts so goes on with `fingerprint` in hexadecimal.
-FINGERPRINT_PREFIX = "sha256:"
+# A base_model_id that starts so goes on with the `fingerprint` of the base in hexadecimal, and may end with that of the
+# result after RESULT_PREFIX.
+FINGERPRINT_PREFIX: Final = "sha256:"
+RESULT_PREFIX: Final = ",result="
 
 
 def semantics_of(decoded: Decoded) -> Semantics | None:
@@ -35,19 +38,42 @@ def fingerprint(tensors: Mapping[str, NDArray[Any]]) -> bytes:
     return digest.digest()
 
 
-def base_model_id(base: Mapping[str, NDArray[Any]]) -> str:
-    """What an update may carry as base_model_id, so that it is never applied to another base."""
-    return FINGERPRINT_PREFIX + fingerprint(base).hex()
+def base_model_id(base: Mapping[str, NDArray[Any]], result: Mapping[str, NDArray[Any]] | None = None) -> str:
+    """What an update may carry as base_model_id, so that it is never applied to another base.
+
+    result: the tensors after the update; it is then known as well that they come out right.
+    """
+    return FINGERPRINT_PREFIX + fingerprint(base).hex() + (RESULT_PREFIX + fingerprint(result).hex() if result else "")
+
+
+def _hashes(decoded: Decoded) -> tuple[str, str]:
+    """Fingerprints of base and result that the payload carries, in hexadecimal; empty where it carries none."""
+    carried = decoded.mps.base_model_id if decoded.mps is not None else ""
+    if not carried.startswith(FINGERPRINT_PREFIX):
+        return "", ""
+    base, _, result = carried.removeprefix(FINGERPRINT_PREFIX).partition(RESULT_PREFIX)
+    return base, result
 
 
 def check_base(decoded: Decoded, base: Mapping[str, NDArray[Any]]) -> bool:
     """Whether the payload says which base it belongs to. NncError where that is another one than this."""
-    wanted = decoded.mps.base_model_id if decoded.mps is not None else ""
-    if not wanted.startswith(FINGERPRINT_PREFIX):
+    wanted, _ = _hashes(decoded)
+    if not wanted:
         return False
-    found = base_model_id(base)
+    found = fingerprint(base).hex()
     if wanted != found:
-        raise NncError(f"an update of the base {wanted}, applied to {found}", field="base_model_id")
+        raise NncError(f"an update of the base sha256:{wanted}, applied to sha256:{found}", field="base_model_id")
+    return True
+
+
+def check_result(decoded: Decoded, result: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether the payload says what the base becomes. NncError where that is something else than this."""
+    _, wanted = _hashes(decoded)
+    if not wanted:
+        return False
+    found = fingerprint(result).hex()
+    if wanted != found:
+        raise NncError(f"the update should lead to sha256:{wanted}, not sha256:{found}", field="base_model_id")
     return True
 
 
@@ -99,23 +125,70 @@ def _check_names(base: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[A
         raise NncError(f"the {what} does not fit the base: {'; '.join(unlike)}")
 
 
-def decode_update(
-    decoder: Decoder, base: Mapping[str, NDArray[Any]], data: bytes, semantics: Semantics | None = None
-) -> dict[str, Tensor]:
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """A base with an update applied.
+
+    Attributes:
+        tensors: all of the base, changed or not (the same object then).
+        semantics: what the update did to them.
+        said: whether the payload says so itself.
+        base_checked, result_checked: whether it carries hashes of base and result; they were right.
+    """
+
+    tensors: dict[str, Tensor]
+    semantics: Semantics
+    said: bool
+    base_checked: bool
+    result_checked: bool
+
+    def __str__(self) -> str:
+        return self.semantics if self.said else f"{self.semantics}, as the payload does not say"
+
+
+def updated(
+    decoder: Decoder,
+    base: Mapping[str, NDArray[Any]],
+    data: bytes,
+    if_unsaid: Semantics | None = None,
+    identity: Callable[[], Mapping[str, NDArray[Any]]] | None = None,
+) -> Updated:
     """Decode an update and apply it to the base that the decoder has decoded.
 
-    semantics: for a payload that does not say (plain differences coded as if they were a model); one that does must
-    agree. NncError where the payload belongs to another base, or nothing says what it means.
+    Args:
+        if_unsaid: what an update means that does not say it (plain differences coded as if they were a model).
+        identity: those tensors of the base whose hash names it, if not all: the ones that a payload of it carries.
+
+    Raises: NncError where the payload belongs to another base, names or shapes differ, or nothing says what it means.
+        The decoder then stays as it was.
     """
     attempt = decoder.copy()
     tensors = attempt.decode(data)
     assert attempt.last is not None
     said = semantics_of(attempt.last)
-    if said is None and semantics is None:
+    semantics = said or if_unsaid
+    if semantics is None:
         raise NncError("nothing says whether this update is a difference or a replacement")
-    if said is not None and semantics is not None and said != semantics:
-        raise NncError(f"the payload says of itself that it is a {said}, not a replacement")
-    check_base(attempt.last, base)
-    result = apply_update(base, tensors, said or semantics or "difference")
+    named = base
+    if identity is not None and any(_hashes(attempt.last)):
+        named = identity()
+    base_checked = check_base(attempt.last, named)
+    result = apply_update(base, tensors, semantics)
+    result_checked = check_result(attempt.last, {name: result[name] for name in named if name in result})
     decoder.adopt(attempt)
-    return result
+    return Updated(result, semantics, said is not None, base_checked, result_checked)
+
+
+def decode_update(
+    decoder: Decoder, base: Mapping[str, NDArray[Any]], data: bytes, semantics: Semantics | None = None
+) -> dict[str, Tensor]:
+    """The tensors of a base with an update; see `updated`.
+
+    semantics: for a payload that does not say; one that does must agree.
+    """
+    attempt = decoder.copy()
+    found = updated(attempt, base, data, semantics)
+    if semantics is not None and found.semantics != semantics:
+        raise NncError(f"the payload says of itself that it is a {found.semantics}, not a replacement")
+    decoder.adopt(attempt)
+    return found.tensors

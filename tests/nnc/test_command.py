@@ -158,3 +158,123 @@ def test_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     error = capsys.readouterr().err
     assert error.startswith(f"nnpf: {damaged}: offset ")
     assert error.count("\n") == 1
+
+
+def test_pipes(tmp_path: Path, tensors: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    """Any kind of model goes in through a pipe, and payloads and models come out of one."""
+    import io
+    import sys
+
+    def through(arguments: list[str], data: bytes) -> bytes:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out := io.BytesIO()))
+        assert main(arguments) == 0
+        sys.stdout.flush()
+        return out.getvalue()
+
+    payload = through(["nnc", "encode", "-", "-o", "-"], tensors.read_bytes())
+    for kind, suffix in (("npz", ".npz"), ("safetensors", ".safetensors")):
+        data = through(["nnc", "decode", "-", "-o", "-", "--format", kind], payload)
+        again = tmp_path / f"again{suffix}"
+        again.write_bytes(data)
+        assert through(["nnc", "encode", "-", "-o", "-", "--lossless"], data) == nnc.Encoder(
+            nnc.Settings(lossless=True)
+        ).encode(nnc.decode(payload))
+    assert b"conv.weight" in through(["nnc", "info", "-"], payload)
+    monkeypatch.undo()
+    assert main(["nnc", "decode", str(OWN / "default.nnc"), "-o", "-"]) == 2
+    assert b"--format" in capfdbinary.readouterr().err
+
+
+def test_what_was_encoded_as_json(tmp_path: Path, tensors: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "model.nnc"
+    assert main(["nnc", "encode", str(tensors), "-o", str(out), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["bytes"] == out.stat().st_size
+    assert (report["qp"], report["update"]) == (-38, False)
+
+
+def test_graphs(tmp_path: Path, samples: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A payload without its graph needs one; as text it passes NNCodec's decoder."""
+    onnx = pytest.importorskip("onnx")
+    source, out = samples / "filters" / "tint_red.onnx", tmp_path / "out.onnx"
+    for form, shown in (("onnx", "graph: ONNX,"), ("text", "graph: ONNX as text,"), ("none", "graph: none")):
+        payload = tmp_path / f"{form}.nnc"
+        assert main(["nnc", "encode", str(source), "-o", str(payload), "-q", "--graph", form]) == 0
+        assert main(["nnc", "info", str(payload)]) == 0
+        assert shown in capsys.readouterr().out
+        graph = ["--graph", str(source)] if form == "none" else []
+        assert main(["nnc", "decode", str(payload), "-o", str(out), "--force", *graph]) == 0
+        onnx.checker.check_model(onnx.load(out))
+    out.unlink()
+    capsys.readouterr()
+    assert main(["nnc", "decode", str(tmp_path / "none.nnc"), "-o", str(out)]) == 1
+    assert "--graph MODEL.onnx" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_an_update_of_a_model_file(tmp_path: Path, samples: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A base that is sent by URI is no payload; its update names it by hash, and can name the result."""
+    onnx = pytest.importorskip("onnx")
+    source, tuned, update = samples / "filters" / "first.onnx", tmp_path / "tuned.onnx", tmp_path / "update.nnc"
+    model = onnx.load(source)
+    tensor = next(t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT and len(t.dims) == 1)
+    value = onnx.numpy_helper.to_array(tensor) + np.float32(0.25)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(value, tensor.name))
+    onnx.save(model, tuned)
+    arguments = ["nnc", "encode", str(tuned), "--base", str(source), "-o", str(update), "--force", "--hash"]
+    sizes = []
+    for hashes in ("none", "base", "result"):
+        assert main([*arguments, hashes]) == 0
+        sizes.append(update.stat().st_size)
+    assert sizes[1] - sizes[0] == 72
+    assert sizes[2] - sizes[1] == 72
+    out = tmp_path / "out.onnx"
+    capsys.readouterr()
+    assert main(["nnc", "decode", str(update), "--base", str(source), "-o", str(out)]) == 0
+    assert "update applied as difference" in capsys.readouterr().out
+    found = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(out).graph.initializer}
+    assert np.abs(found[tensor.name] - value).max() < 0.01
+    assert main(["nnc", "decode", str(update), "--base", str(tuned), "-o", str(out), "--force"]) == 1
+    assert "an update of the base sha256:" in capsys.readouterr().err
+    assert main(["nnc", "encode", str(source), "--base", str(source), "-o", str(update), "--force"]) == 1
+    assert "nothing to send" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("broken.npz", b"PK\x03\x04 no archive", "no .npz file"),
+        ("empty.npz", b"", "no .npz file"),
+        ("broken.safetensors", b"\xff" * 20, "no safetensors file"),
+        ("broken.onnx", b"\xff" * 20, "no ONNX model"),
+        ("missing.npz", None, "No such file"),
+    ],
+)
+def test_models_that_cannot_be_read(
+    tmp_path: Path, name: str, content: bytes | None, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    assert main(["nnc", "encode", str(path), "-o", str(tmp_path / "out.nnc")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"nnpf: {path}: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out.nnc").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--step", "0"],
+        ["--max-error", "-1"],
+        ["--bytes", "0"],
+        ["--psnr", "nan"],
+        ["--rate-distortion", "-1"],
+        ["--lossless", "--base", "b.nnc"],
+    ],
+)
+def test_targets_that_make_no_sense(tmp_path: Path, tensors: Path, wrong: list[str]) -> None:
+    assert main(["nnc", "encode", str(tensors), "-o", str(tmp_path / "out.nnc"), *wrong]) == 2

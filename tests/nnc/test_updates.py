@@ -11,6 +11,7 @@ from nnpf.nnc.updates import (
     difference,
     fingerprint,
     semantics_of,
+    updated,
 )
 from tests.nnc.make_vectors import model
 from tests.nnc.vectors import assert_same
@@ -67,12 +68,45 @@ def test_an_update_is_never_applied_to_another_base() -> None:
     decode_update(decoder, base, payload)
 
 
+def test_a_result_that_is_not_what_was_meant_is_an_error() -> None:
+    """The hash of the result: also where the base is right, nothing else than what the encoder meant comes out."""
+    encoder, decoder = nnc.Encoder(), nnc.Decoder()
+    base = decoder.decode(encoder.encode(model()))
+    update = {"conv.bias": np.ones(8, np.float32)}
+    coded = encoder.copy().encode_update(update)
+    result = apply_update(base, decoder.copy().decode(coded), "difference")
+    right = encoder.copy().encode_update(update, base_model_id=base_model_id(base, result))
+    found = updated(decoder.copy(), base, right)
+    assert found.base_checked
+    assert found.result_checked
+    assert_same(found.tensors, result)
+    assert str(found) == "difference"
+    wrong = encoder.copy().encode_update(update, base_model_id=base_model_id(base, base))
+    with pytest.raises(nnc.NncError, match="base_model_id: the update should lead to sha256:"):
+        updated(decoder, base, wrong)
+
+
+def test_a_hash_may_be_of_some_tensors_of_the_base() -> None:
+    """Of those that a payload of it carries: a model has constants besides."""
+    encoder, decoder = nnc.Encoder(), nnc.Decoder()
+    base = decoder.decode(encoder.encode(model()))
+    payload = encoder.encode_update({"conv.bias": np.ones(8, np.float32)}, base_model_id=base_model_id(base))
+    more = {**base, "constant": np.ones(3, np.float32)}
+    with pytest.raises(nnc.NncError, match="an update of the base"):
+        updated(decoder, more, payload)
+    found = updated(decoder, more, payload, identity=lambda: base)
+    assert found.base_checked
+    assert found.tensors["constant"] is more["constant"]
+
+
 def test_where_the_payload_does_not_say_the_caller_must() -> None:
     """As with plain differences that were coded as if they were a model."""
     base = nnc.decode(nnc.encode(model()))
     payload = nnc.encode({"conv.bias": np.full(8, 0.5, np.float32)})
     with pytest.raises(nnc.NncError, match="nothing says whether"):
         decode_update(nnc.Decoder(), base, payload)
+    found = updated(nnc.Decoder(), base, payload, "replace")
+    assert str(found) == "replace, as the payload does not say"
     added = decode_update(nnc.Decoder(), base, payload, "difference")["conv.bias"]
     replaced = decode_update(nnc.Decoder(), base, payload, "replace")["conv.bias"]
     assert np.allclose(added - base["conv.bias"], replaced, atol=1e-6)

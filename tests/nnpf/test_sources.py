@@ -7,7 +7,8 @@ import pytest
 
 from nnpf.errors import NnpfError
 from nnpf.nnc import Encoder, Settings, encode
-from nnpf.nnc.model import encode_model
+from nnpf.nnc.model import encode_model, split_model
+from nnpf.nnc.updates import base_model_id
 from nnpf.sources import ModelSources, apply_update, load_base
 from tests.nnpf.onnx_graphs import blur_filter, identity_filter
 from tests.nnpf.streams import characteristics, save
@@ -106,3 +107,52 @@ def test_a_filter_in_the_stream_itself_and_its_updates(root: Path) -> None:
         results.append(apply_update(base, update, ModelSources(None)).parameters["weight"])
     for factor, result in zip((1, 2), results, strict=True):
         np.testing.assert_allclose(result, weight + factor * step, atol=4e-3)  # quantised in steps of 1.4e-3, by rate
+
+
+def test_what_an_update_does_where_its_payload_does_not_say(root: Path) -> None:
+    """The option decides, and the model's name, which reports show, says so."""
+    base = load_base(characteristics(uri="inner/f.onnx"), ModelSources(root))
+    weight = base.model.parameters["weight"]
+    plain = encode({"weight": np.full_like(weight, 0.5)}, Settings(qp=-38, rate_distortion=0))
+    update = characteristics(base_flag=0, mode_idc=0, tag_uri=None, uri=None, payload=plain)
+    added = apply_update(base, update, ModelSources(root))
+    np.testing.assert_allclose(added.parameters["weight"], weight + 0.5, atol=2e-3)
+    assert added.name.endswith("+ update of NNPFC 1 (difference, as the payload does not say)")
+    replaced = apply_update(base, update, ModelSources(root, update_semantics="replace"))
+    np.testing.assert_allclose(replaced.parameters["weight"], 0.5, atol=2e-3)
+    assert replaced.name.endswith("(replace, as the payload does not say)")
+    coded = Encoder(Settings(qp=-38)).encode_update({"weight": np.full_like(weight, 0.5)})
+    says = characteristics(base_flag=0, mode_idc=0, tag_uri=None, uri=None, payload=coded)
+    same = apply_update(base, says, ModelSources(root, update_semantics="replace"))
+    np.testing.assert_allclose(same.parameters["weight"], weight + 0.5, atol=2e-3)
+    assert same.name.endswith("(difference)")
+
+
+def test_an_update_of_another_base_is_refused(root: Path) -> None:
+    """By hash, of the tensors that a bitstream of the base carries; the graph's own constants do not count."""
+    base = load_base(characteristics(uri="inner/f.onnx"), ModelSources(root))
+    coded = split_model(base.model.proto).tensors
+    weight = base.model.parameters["weight"]
+    change = {"weight": np.full_like(weight, 0.5)}
+    for identity, right in ((base_model_id(coded), True), (base_model_id({"weight": weight + 1}), False)):
+        payload = Encoder(Settings(qp=-38)).encode_update(change, base_model_id=identity)
+        update = characteristics(base_flag=0, mode_idc=0, tag_uri=None, uri=None, payload=payload)
+        if right:
+            np.testing.assert_allclose(
+                apply_update(base, update, ModelSources(root)).parameters["weight"], weight + 0.5, atol=2e-3
+            )
+        else:
+            with pytest.raises(NnpfError, match="update of NNPFC 1: base_model_id: an update of the base sha256:"):
+                apply_update(base, update, ModelSources(root))
+
+
+def test_an_update_that_does_not_fit_names_the_tensors(root: Path) -> None:
+    base = load_base(characteristics(uri="inner/f.onnx"), ModelSources(root))
+    for change, message in (
+        ({"other": np.ones(3, np.float32)}, "'other'"),
+        ({"weight": np.ones(3, np.float32)}, r"'weight' \(3,\) float32, not"),
+    ):
+        payload = encode(change, Settings(qp=-38))
+        update = characteristics(base_flag=0, mode_idc=0, tag_uri=None, uri=None, payload=payload)
+        with pytest.raises(NnpfError, match=message):
+            apply_update(base, update, ModelSources(root))

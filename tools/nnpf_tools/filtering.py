@@ -23,9 +23,26 @@ def add_filter_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model-sha256", metavar="URI=HASH", action="append", default=[], help="the SHA-256 that the file must have"
     )
+    parser.add_argument(
+        "--update-semantics",
+        choices=("difference", "replace"),
+        default="difference",
+        help="what an update does to its base, where its payload does not say (default: difference)",
+    )
     parser.add_argument("--engine", choices=("auto", "openvino", "torch", "onnxruntime"), default="auto")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, or a device of OpenVINO")
     parser.add_argument("--threads", type=int, default=0, help="of the CPU (default: all cores)")
+    parser.add_argument(
+        "--precision",
+        choices=("f32", "bf16", "auto"),
+        default="f32",
+        help="of float networks (default f32); bf16 is faster on some machines, and less exact; auto: the device's own",
+    )
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same samples in every run on this machine, for any --threads; slower on many cores",
+    )
     parser.add_argument("--patch", metavar="WxH", default="auto", help="patch size where the message leaves it free")
     parser.add_argument(
         "--out-bit-depth", type=int, metavar="BITS", help="bit depth of the output, where messages leave it"
@@ -67,10 +84,12 @@ def apply_options(args: argparse.Namespace, stream: str) -> ApplyOptions:
             raise UsageError(f"--patch {args.patch}: give WxH, as in 128x128, or auto")
         patch = int(width), int(height)
     return ApplyOptions(
-        sources=ModelSources(Path(root), by_uri, sha256, fetcher),
+        sources=ModelSources(Path(root), by_uri, sha256, fetcher, args.update_semantics),
         engine=args.engine,
         device=args.device,
         threads=args.threads,
+        precision=args.precision,
+        deterministic=args.deterministic,
         patch=patch,
         out_bit_depth=args.out_bit_depth,
         layer_id=args.layer,

@@ -6,10 +6,12 @@ A model is an ONNX file (the payload then carries its graph too), or tensors by 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,15 @@ from nnpf_tools.files import PIPE, UsageError, check_output, open_input, open_ou
 EPILOG = """examples:
   nnpf nnc info filter.nnc                                what is in there, and how it was coded
   nnpf nnc decode filter.nnc -o filter.onnx               graph and weights
+  nnpf nnc decode weights.nnc --graph filter.onnx -o new.onnx     weights alone, into a graph that is there
   nnpf nnc decode update.nnc --base filter.nnc -o new.onnx
   nnpf nnc encode filter.onnx -o filter.nnc --psnr 50     as small as 50 dB allow
   nnpf nnc encode tuned.onnx --base filter.nnc -o update.nnc
+  cat filter.onnx | nnpf nnc encode - -o - | nnpf nnc info -
 """
 
-SUFFIXES = (".onnx", ".npz", ".safetensors", ".nnc")
+MODEL_SUFFIXES = (".onnx", ".npz", ".safetensors")
+SUFFIXES = (*MODEL_SUFFIXES, ".nnc")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,19 +44,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     decode = actions.add_parser("decode", help="a payload to a model or to tensors")
     decode.add_argument("payload", help="NNC payload, or - for standard input")
-    decode.add_argument("-o", "--output", required=True, metavar="OUT", help=".onnx, .npz or .safetensors")
+    decode.add_argument("-o", "--output", required=True, metavar="OUT", help=".onnx, .npz or .safetensors; or -")
+    decode.add_argument(
+        "--format", choices=[s[1:] for s in MODEL_SUFFIXES], help="of the output (default: by its name)"
+    )
     decode.add_argument("--base", metavar="B", help="the model that an update is for: .nnc, .onnx, .npz, .safetensors")
+    decode.add_argument("--graph", metavar="G.onnx", help="take the graph from this model, not from the payload")
     decode.add_argument(
         "--update-semantics",
         choices=("difference", "replace"),
         help="what an update does to its base, where the payload does not say",
     )
     decode.add_argument("--force", action="store_true", help="replace an output file that exists")
+    decode.add_argument("-q", "--quiet", action="store_true", help="no summary")
 
     encode = actions.add_parser("encode", help="a model or tensors to a payload")
-    encode.add_argument("model", help=".onnx, .npz or .safetensors")
+    encode.add_argument("model", help=".onnx, .npz or .safetensors; or - for one of them from standard input")
     encode.add_argument("-o", "--output", required=True, metavar="OUT.nnc", help="payload, or - for standard output")
-    encode.add_argument("--base", metavar="B.nnc", help="code the difference to this payload's model")
+    encode.add_argument(
+        "--base", metavar="B", help="code the difference to this model: .nnc, .onnx, .npz, .safetensors"
+    )
     target = encode.add_mutually_exclusive_group()
     target.add_argument("--qp", type=int, help="quantisation parameter: the step doubles every 4 (default: -38)")
     target.add_argument("--step", type=float, help="step size; the nearest one that can be coded")
@@ -61,8 +73,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     target.add_argument("--lossless", action="store_true", help="every bit of every float")
     encode.add_argument("--uniform", action="store_true", help="uniform instead of dependent quantisation")
     encode.add_argument("--rate-distortion", type=float, metavar="W", help="weight of the rate (default: 0.8; 0: none)")
+    encode.add_argument("--search-steps", action="store_true", help="try neighbouring steps for each tensor: slower")
     encode.add_argument("--like-nncodec", action="store_true", help="the tools that NNCodec uses by default")
+    encode.add_argument(
+        "--graph",
+        choices=("onnx", "text", "none"),
+        default="onnx",
+        help="how the graph is carried (default: onnx, the standard's form); text: larger, for NNCodec's decoder",
+    )
+    encode.add_argument(
+        "--hash",
+        choices=("base", "result", "none"),
+        default="base",
+        help="of an update: SHA-256 of its base (default), or of base and result, in the payload; 72 or 144 bytes",
+    )
     encode.add_argument("--force", action="store_true", help="replace an output file that exists")
+    encode.add_argument("--json", action="store_true", help="one JSON document on standard output")
     encode.add_argument("-q", "--quiet", action="store_true", help="no summary")
 
 
@@ -78,6 +104,12 @@ def _read(path: str) -> bytes:
         return file.read()
 
 
+def _decoder() -> Any:
+    from nnpf import limits, nnc
+
+    return nnc.Decoder(limits=limits.for_nnc())
+
+
 def _suffix(path: str, wanted: tuple[str, ...]) -> str:
     suffix = Path(path).suffix.lower()
     if suffix not in wanted:
@@ -85,33 +117,57 @@ def _suffix(path: str, wanted: tuple[str, ...]) -> str:
     return suffix
 
 
-def _load_tensors(path: str) -> dict[str, Any]:
-    """Tensors by name of a .npz, .safetensors or .onnx file (of the latter those that are coded), or of a payload."""
-    suffix = _suffix(path, SUFFIXES)
-    if suffix == ".npz":
-        import numpy as np
+@dataclass(frozen=True)
+class _Model:
+    """What can be coded: tensors by name, and a graph if there is one."""
 
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+    tensors: dict[str, Any]
+    topology: Any = None
+    exact: frozenset[str] = frozenset()  # float tensors that must not change
+
+
+def _kind(data: bytes) -> str:
+    """What a pipe brings."""
+    if data.startswith(b"PK"):
+        return ".npz"
+    return ".safetensors" if data[8:9] == b"{" and data[4:8] == bytes(4) else ".onnx"
+
+
+def _load(path: str, graph_form: str = "onnx") -> _Model:
+    """Tensors of a model file, or of a pipe (of an ONNX model those that are coded), and its graph."""
+    data = _read(path) if path == PIPE else None
+    suffix = _kind(data) if data is not None else _suffix(path, MODEL_SUFFIXES)
+    if suffix == ".npz":
+        return _Model(_load_npz(path if data is None else io.BytesIO(data), path))
     if suffix == ".safetensors":
         from nnpf.nnc.safetensors import read_safetensors
 
-        return read_safetensors(_read(path))
-    if suffix == ".nnc":
-        from nnpf import limits, nnc
-
-        return dict(nnc.decode(_read(path), limits=limits.for_nnc()))
+        return _Model(read_safetensors(_read(path) if data is None else data))
     from nnpf.nnc.model import split_model
 
-    return dict(split_model(_load_onnx(path)).tensors)
+    parts = split_model(_load_onnx(path, data), "text" if graph_form == "text" else "onnx")
+    return _Model(dict(parts.tensors), None if graph_form == "none" else parts.topology, parts.exact)
 
 
-def _load_onnx(path: str) -> Any:
+def _load_npz(file: Any, path: str) -> dict[str, Any]:
+    import zipfile
+    import zlib
+
+    import numpy as np
+
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path}: no .npz file of plain arrays: {' '.join(str(error).split())}") from None
+
+
+def _load_onnx(path: str, data: bytes | None = None) -> Any:
     import onnx
 
     # Weights beside the model file are read, from its own folder only: onnx checks that.
     try:
-        return onnx.load(path)
+        return onnx.load(path) if data is None else onnx.load_model_from_string(data)
     except (OSError, MemoryError):
         raise
     except Exception as error:
@@ -119,59 +175,79 @@ def _load_onnx(path: str) -> Any:
 
 
 def _save(args: argparse.Namespace, suffix: str, tensors: Mapping[str, Any], topology: Any) -> None:
+    if suffix == ".onnx":
+        from nnpf.nnc.model import join_model
+
+        if topology is None:
+            raise ValueError(
+                f"{args.payload}: carries no graph: give one with --graph MODEL.onnx, or write .npz or .safetensors"
+            )
+        # Before the file is opened: what does not fit the graph leaves nothing behind.
+        data = join_model(topology, tensors).SerializeToString(deterministic=True)
+    elif suffix == ".safetensors":
+        from nnpf.nnc.safetensors import write_safetensors
+
+        data = write_safetensors(tensors)
+    else:
+        import numpy as np
+
+        archive = io.BytesIO()  # a pipe cannot go back, as zip files want
+        np.savez(archive, **tensors)
+        data = archive.getvalue()
     with open_output(args.output, force=args.force, inputs=(args.payload,)) as out:
-        if suffix == ".npz":
-            import numpy as np
-
-            np.savez(out, **tensors)
-        elif suffix == ".safetensors":
-            from nnpf.nnc.safetensors import write_safetensors
-
-            out.write(write_safetensors(tensors))
-        else:
-            from nnpf.nnc.model import join_model
-
-            out.write(join_model(topology, tensors).SerializeToString(deterministic=True))
+        out.write(data)
 
 
 # --- decode ----------------------------------------------------------------------------------------------------------
 
 
 def _decode(args: argparse.Namespace) -> int:
-    from nnpf import limits, nnc
-    from nnpf.nnc.updates import decode_update
+    from nnpf.nnc.updates import decode_update, semantics_of
 
     args.stream = args.payload  # what errors name
-    suffix = _suffix(args.output, SUFFIXES[:3])
+    if args.format:
+        suffix = f".{args.format}"
+    elif args.output == PIPE:
+        raise UsageError("-o - needs --format")
+    else:
+        suffix = _suffix(args.output, MODEL_SUFFIXES)
+    if args.graph:
+        _suffix(args.graph, (".onnx",))
+    if args.update_semantics and args.base is None:
+        raise UsageError("--update-semantics needs --base")
     check_output(args.output, force=args.force, inputs=(args.payload,))
     data = _read(args.payload)
-    decoder = nnc.Decoder(limits=limits.for_nnc())
+    decoder = _decoder()
+    done = "decoded"
     if args.base is None:
-        if args.update_semantics:
-            raise UsageError("--update-semantics needs --base")
         tensors: Mapping[str, Any] = decoder.decode(data)
-        topology = decoder.last.topology if decoder.last else None
+        topology = decoder.last.topology
+        if decoder.last.is_difference:
+            print(f"nnpf: {args.payload}: differences to a base; --base adds them to it", file=sys.stderr)
     else:
         base, topology = _base(decoder, args.base)
         tensors = decode_update(decoder, base, data, args.update_semantics)
+        done = f"update applied as {semantics_of(decoder.last) or args.update_semantics}"
+    if args.graph:
+        from nnpf.nnc.model import split_model
+
+        topology = split_model(_load_onnx(args.graph)).topology
     _save(args, suffix, tensors, topology)
-    for note in decoder.last.notes if decoder.last else []:
+    for note in decoder.last.notes:
         print(f"nnpf: {args.payload}: {note}", file=sys.stderr)
+    if not args.quiet and args.output != PIPE:
+        weights = sum(v.size for v in tensors.values())
+        print(f"{args.output}: {done}, {len(tensors)} tensors, {weights} weights")
     return 0
 
 
 def _base(decoder: Any, path: str) -> tuple[dict[str, Any], Any]:
     """Tensors of a base model and its graph; a payload also primes the decoder."""
-    suffix = _suffix(path, SUFFIXES)
-    if suffix == ".nnc":
+    if _suffix(path, SUFFIXES) == ".nnc":
         tensors = decoder.decode(_read(path))
         return dict(tensors), decoder.last.topology
-    if suffix == ".onnx":
-        from nnpf.nnc.model import split_model
-
-        parts = split_model(_load_onnx(path))
-        return dict(parts.tensors), parts.topology
-    return _load_tensors(path), None
+    model = _load(path)
+    return model.tensors, model.topology
 
 
 # --- encode ----------------------------------------------------------------------------------------------------------
@@ -190,49 +266,66 @@ def _settings(args: argparse.Namespace) -> Any:
         if not (args.step > 0 and math.isfinite(args.step)):
             raise UsageError("--step must be positive")
         settings = replace(settings, qp=round(quantization_parameter(args.step, settings.qp_density)))
+    if args.max_error is not None and not args.max_error > 0:
+        raise UsageError("--max-error must be positive; without any error: --lossless")
+    if args.bytes is not None and args.bytes <= 0:
+        raise UsageError("--bytes must be positive")
+    if args.psnr is not None and math.isnan(args.psnr):
+        raise UsageError("--psnr must be a number")
     if args.uniform:
         settings = replace(settings, dependent=False)
     if args.rate_distortion is not None:
+        if not (args.rate_distortion >= 0 and math.isfinite(args.rate_distortion)):
+            raise UsageError("--rate-distortion must be 0 or more")
         settings = replace(settings, rate_distortion=args.rate_distortion)
-    return replace(settings, lossless=args.lossless)
+    return replace(settings, lossless=args.lossless, step_search=args.search_steps)
 
 
 def _encode(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
-    from nnpf import limits, nnc
+    from nnpf import nnc
     from nnpf.nnc.targets import distortion, encode_to_target
-    from nnpf.nnc.updates import base_model_id, difference
+    from nnpf.nnc.updates import apply_update, base_model_id, difference
 
     args.stream = args.model
-    suffix = _suffix(args.model, SUFFIXES[:3])
+    if args.model != PIPE:
+        _suffix(args.model, MODEL_SUFFIXES)
+    if args.base is not None:
+        _suffix(args.base, SUFFIXES)
+        if args.lossless:
+            raise UsageError("--lossless with --base: sums of floats are not exact; encode the model itself")
+    if args.json and args.output == PIPE:
+        raise UsageError("--json and -o - both want standard output")
     check_output(args.output, force=args.force, inputs=(args.model,))
     settings = _settings(args)
-    topology = None
-    if suffix == ".onnx":
-        from nnpf.nnc.model import split_model
-
-        parts = split_model(_load_onnx(args.model))
-        tensors, topology = dict(parts.tensors), parts.topology
-        settings = replace(settings, raw=parts.exact)
-    else:
-        tensors = _load_tensors(args.model)
+    model = _load(args.model, args.graph)
+    tensors = model.tensors
+    settings = replace(settings, raw=model.exact)
     primed = nnc.Encoder(settings)
-    decoder = nnc.Decoder(limits=limits.for_nnc())
-    identity = None
+    decoder = _decoder()
+    base: dict[str, Any] = {}
     if args.base is not None:
-        _suffix(args.base, (".nnc",))
-        base = decoder.decode(_read(args.base))
+        base, _ = _base(decoder, args.base)
         tensors = dict(difference(base, tensors))
-        identity = base_model_id(base)
+        if not tensors:
+            raise ValueError(f"{args.model}: does not differ from {args.base}: there is nothing to send")
         primed.follow(decoder)
 
-    def make(chosen: Any) -> bytes:
+    def coded(chosen: Any, identity: str | None) -> bytes:
         encoder = primed.copy()
         encoder.settings = chosen
-        if args.base is not None:
-            return encoder.encode_update(tensors, base_model_id=identity)
-        return encoder.encode(tensors, topology=topology)
+        if args.base is None:
+            return encoder.encode(tensors, topology=model.topology)
+        return encoder.encode_update(tensors, base_model_id=identity)
+
+    def make(chosen: Any) -> bytes:
+        identity = base_model_id(base) if base and args.hash != "none" else None
+        payload = coded(chosen, identity)
+        if base and args.hash == "result":
+            found = apply_update(base, decoder.copy().decode(payload), "difference")
+            payload = coded(chosen, base_model_id(base, found))
+        return payload
 
     if args.psnr is None and args.max_error is None and args.bytes is None:
         payload = make(settings)
@@ -248,15 +341,30 @@ def _encode(args: argparse.Namespace) -> int:
         )
     with open_output(args.output, force=args.force, inputs=(args.model,)) as out:
         out.write(payload)
-    if not args.quiet and args.output != PIPE:
-        found = distortion(tensors, decoder.copy().decode(payload))
-        weights = sum(v.size for v in tensors.values())
-        shown = "no error" if found.mse == 0 else f"{found.psnr:.1f} dB, largest error {found.max_error:.3g}"
-        quantiser = "lossless" if settings.lossless else f"qp {settings.qp}"
-        print(
-            f"{args.output}: {len(payload)} bytes, {weights} weights, "
-            f"{8 * len(payload) / max(weights, 1):.2f} bits each, {quantiser}, {shown}"
-        )
+    if args.output == PIPE or (args.quiet and not args.json):
+        return 0
+    found = distortion(tensors, decoder.copy().decode(payload))
+    weights = sum(v.size for v in tensors.values())
+    report = {
+        "output": args.output,
+        "bytes": len(payload),
+        "tensors": len(tensors),
+        "weights": weights,
+        "bits_per_weight": 8 * len(payload) / weights,
+        "qp": None if settings.lossless else settings.qp,
+        "psnr": None if math.isinf(found.psnr) else found.psnr,
+        "max_error": found.max_error,
+        "update": bool(base),
+    }
+    if args.json:
+        print(json.dumps(report, indent=2))
+        return 0
+    shown = "no error" if found.mse == 0 else f"{found.psnr:.1f} dB, largest error {found.max_error:.3g}"
+    quantiser = "lossless" if settings.lossless else f"qp {settings.qp}"
+    print(
+        f"{args.output}: {len(payload)} bytes, {weights} weights, "
+        f"{8 * len(payload) / weights:.2f} bits each, {quantiser}, {shown}"
+    )
     return 0
 
 
