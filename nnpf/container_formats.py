@@ -8,8 +8,10 @@ from pathlib import PurePath
 from nnpf.errors import NnpfError
 
 TS_PACKET_BYTES = 188
+# In MPEG-TS a sync byte begins each packet; so many in a row tell. A recording may begin inside a packet.
+_SYNC, _SYNCS = 0x47, 4
 # As many bytes as it takes to tell.
-SIGNATURE_BYTES = 4 + 3 * (TS_PACKET_BYTES + 4)
+SIGNATURE_BYTES = (_SYNCS + 1) * (TS_PACKET_BYTES + 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +70,21 @@ def container_of(head: bytes) -> ContainerFormat | None:
         return MATROSKA
     if head.startswith(b"FLV\1"):
         return FLV
-    for first, step in ((0, TS_PACKET_BYTES), (4, TS_PACKET_BYTES + 4)):  # the latter with a time stamp (M2TS)
-        if len(head) > first + step and all(byte == 0x47 for byte in head[first : first + 3 * step : step]):
-            return MPEG_TS
+    if not head.startswith((b"\0\0\1", b"\0\0\0\1")) and _is_ts(head):
+        return MPEG_TS
     for signature, what in _FOREIGN.items():
         if head.startswith(signature):
             raise NnpfError(f"is {what}")
     return None
+
+
+def _is_ts(head: bytes) -> bool:
+    for step in (TS_PACKET_BYTES, TS_PACKET_BYTES + 4):  # the latter with a time stamp (M2TS)
+        for first in range(step):
+            syncs = head[first : first + _SYNCS * step : step]
+            if len(syncs) == _SYNCS and all(byte == _SYNC for byte in syncs):
+                return True
+    return False
 
 
 def container_to_write(path: str) -> ContainerFormat | None:

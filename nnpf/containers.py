@@ -74,10 +74,12 @@ class Origin:
     Attributes:
         seconds: when its picture is shown (pts); None where the container does not say.
         in_record: it stands in the decoder configuration record.
+        cut_off: its picture is decoded but not shown: an edit list begins later.
     """
 
     seconds: Fraction | None
     in_record: bool
+    cut_off: bool
 
 
 class Origins:
@@ -88,13 +90,14 @@ class Origins:
 
     def put(self, piece: Piece) -> None:
         """What comes next."""
-        self._known.append((piece.offset, Origin(piece.seconds, piece.record is not None)))
+        origin = Origin(piece.seconds, piece.record is not None, bool(piece.packet.is_discard))
+        self._known.append((piece.offset, origin))
 
     def at(self, offset: int) -> Origin:
         """Where a NAL unit comes from. What lies before is forgotten, so offsets must not fall."""
         while len(self._known) > 1 and self._known[1][0] <= offset:
             self._known.popleft()
-        return self._known[0][1] if self._known else Origin(None, False)
+        return self._known[0][1] if self._known else Origin(None, False, False)
 
 
 class Track:

@@ -317,8 +317,9 @@ class Others:
         """Copy what is shown or heard until then; None: all that is left."""
         while self._next is not None and (seconds is None or _begin_of(self._next) <= seconds):
             packet, self._next = self._next, next(self._packets, None)
-            packet.stream = self._streams[packet.stream_index]
-            self._output.mux(packet)
+            if not packet.is_discard:  # before the beginning, by an edit list
+                packet.stream = self._streams[packet.stream_index]
+                self._output.mux(packet)
 
 
 def _begin_of(packet: Any) -> Fraction:

@@ -12,7 +12,7 @@ from vsei.grouping import groups
 from vsei.source import Source
 
 if TYPE_CHECKING:
-    from nnpf.containers import Track
+    from nnpf.containers import Origin, Track
 
 # Pictures whose time is remembered until they are shown. Decoders and filters hold back far fewer.
 _REMEMBERED = 4096
@@ -28,7 +28,7 @@ class Timing:
 
     def __init__(self, stream: Source | Track, rate: Fraction | None) -> None:
         self._stream, self._rate = stream, rate
-        self._seconds: dict[int, Fraction | None] = {}  # by decode index
+        self._origins: dict[int, Origin] = {}  # by decode index
         self._last: tuple[int, Fraction] | None = None  # output index and time of the picture shown before
         self._interval: Fraction | None = None
 
@@ -42,11 +42,15 @@ class Timing:
         origins = Origins()
         for group in groups(self._stream.nal_units(origins=origins), self._stream.codec):
             if group.start is not None:
-                seconds = origins.at(group.units[group.first_vcl].nal.offset).seconds
-                self._seconds[group.start.decode_index] = seconds
-                if len(self._seconds) > _REMEMBERED:
-                    del self._seconds[next(iter(self._seconds))]
+                self._origins[group.start.decode_index] = origins.at(group.units[group.first_vcl].nal.offset)
+                if len(self._origins) > _REMEMBERED:
+                    del self._origins[next(iter(self._origins))]
             yield from (unit.nal for unit in group.units)
+
+    def is_cut_off(self, decode_index: int) -> bool:
+        """Whether the container says that a picture is decoded, but not shown (edit list)."""
+        origin = self._origins.get(decode_index)
+        return origin is not None and origin.cut_off
 
     def seconds(self, decode_index: int, output_index: int, position: Fraction) -> Fraction:
         """When a picture is shown. To be asked in output order.
@@ -62,7 +66,8 @@ class Timing:
             if self._rate is None:
                 raise NnpfError("the stream does not say how many pictures it has per second: --fps")
             return position / self._rate
-        own = self._seconds.get(decode_index)
+        origin = self._origins.get(decode_index)
+        own = origin.seconds if origin is not None else None
         if own is None:
             raise NnpfError(f"picture {decode_index} has no timestamp; write .y4m or .yuv", subject=self._stream.name)
         if self._last is not None and self._last[0] < output_index:

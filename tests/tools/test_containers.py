@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -143,6 +144,36 @@ def test_behind_ffmpeg_in_a_pipe(codec, samples, tmp_path):
     third = subprocess.run([*nnpf, "dump", "-", "--summary", "--json"], stdin=second.stdout, capture_output=True)
     assert first.wait() == second.wait() == 0
     assert json.loads(third.stdout)["messages"]["nnpfc"]["count"] == 3
+
+
+@pytest.fixture(scope="module")
+def trimmed(mp4, tmp_path_factory) -> Path:
+    """An MP4 file that is to be shown from its seventh picture on: an edit list says so."""
+    path = tmp_path_factory.mktemp("trimmed") / "in.mp4"
+    with av.open(str(mp4)) as source, av.open(str(path), "w") as container:
+        streams = {s.index: container.add_stream_from_template(s, opaque=True) for s in source.streams}
+        for packet in source.demux():
+            if packet.size:
+                start = int(Fraction(6, 25) / packet.time_base)
+                packet.pts, packet.dts = packet.pts - start, packet.dts - start
+                packet.stream = streams[packet.stream_index]
+                container.mux(packet)
+    return path
+
+
+def test_what_an_edit_list_cuts_off_is_not_shown(trimmed, tmp_path, capsys):
+    """FFmpeg's decoders do not show it either. It stays in the file, and cut off, when messages are put in."""
+    out = tmp_path / "out.yuv"
+    assert run("apply", trimmed, "-o", out, "-q") == 0
+    shown = container_files.pictures(trimmed)
+    assert len(shown) == PICTURES - 6
+    assert out.read_bytes() == b"".join(shown)
+    assert run("dump", trimmed, "--all") == 0
+    assert capsys.readouterr().out.count("s, cut off by the edit list") == 6
+    again = tmp_path / "out.mp4"
+    assert run("strip", trimmed, "-o", again, "--type", "all", "-q") == 0
+    assert [p[0] for p in container_files.packets(again)[0]] == [p[0] for p in container_files.packets(trimmed)[0]]
+    assert container_files.pictures(again) == shown
 
 
 # --- common slips ----------------------------------------------------------------------------------------------------

@@ -88,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
         bar = stack.enter_context(progress(args, None, "pictures"))
         sink = _sink(args, source, rate, timing, stack)
         for picture in shown:
+            if timing.is_cut_off(picture.record.decode_index):
+                continue
             sink(picture)
             results.take(picture)
             bar.advance()

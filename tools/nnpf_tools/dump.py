@@ -158,6 +158,8 @@ def _place(subject: _Subject, picture: Picture | None, output_index: int | None,
         return "no picture"
     origin = subject.origin(offset)
     time = f"  {float(origin.seconds):.3f} s" if origin is not None and origin.seconds is not None else ""
+    if origin is not None and origin.cut_off:
+        time += ", cut off by the edit list"
     codec = subject.codec
     shown = "not output" if output_index is None else f"output {output_index}"
     header = f"{type_name(codec, picture.nal_unit_type)} T{picture.temporal_id}"
@@ -403,6 +405,8 @@ def _as_json(item: Found, traced: bool, origin: Origin | None = None) -> dict[st
         }
         if origin is not None:
             out["picture"]["time"] = None if origin.seconds is None else float(origin.seconds)
+            if origin.cut_off:
+                out["picture"]["cut_off"] = True
     if origin is not None and origin.in_record:
         out["in_configuration_record"] = True
     kept = _kept_bits(item.message)

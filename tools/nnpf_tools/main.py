@@ -147,7 +147,7 @@ def _one_line(error: BaseException, args: argparse.Namespace) -> str:
         return "out of memory"
     file = getattr(error, "path", None) or getattr(args, "stream", None)
     text = " ".join(str(error).split()) or type(error).__name__
-    return _printable(f"{file}: {text}" if file is not None else text)
+    return _printable(text if file is None or text.startswith(f"{file}: ") else f"{file}: {text}")
 
 
 def _printable(text: str) -> str:
