@@ -40,6 +40,7 @@ WRITTEN = (MP4, QUICKTIME, MATROSKA, MPEG_TS)
 # Boxes that a file of the ISO base media format may start with, or a QuickTime file before there was `ftyp`.
 _BOXES = (b"ftyp", b"styp", b"moov", b"moof", b"sidx", b"mdat", b"free", b"skip", b"wide", b"pnot", b"emsg", b"prft")
 _EBML = b"\x1aE\xdf\xa3"
+_SEGMENT = b"\x18S\x80g"
 _NOT_WRITTEN = (
     ".m2ts", ".mts", ".webm", ".avi", ".flv", ".mpg", ".mpeg", ".ps", ".wmv", ".asf", ".ogg", ".3gp", ".mxf", ".mka",
 )  # fmt: skip
@@ -85,6 +86,26 @@ def _is_ts(head: bytes) -> bool:
             if len(syncs) == _SYNCS and all(byte == _SYNC for byte in syncs):
                 return True
     return False
+
+
+def matroska_bytes(head: bytes) -> int | None:
+    """How long a Matroska file is, by its Segment element; None where it does not say (live recordings)."""
+    try:
+        size, at = _ebml_size(head, len(_EBML))
+        at += size
+        if not head.startswith(_SEGMENT, at):
+            return None
+        size, at = _ebml_size(head, at + len(_SEGMENT))
+        return None if size < 0 else at + size
+    except IndexError:
+        return None
+
+
+def _ebml_size(data: bytes, at: int) -> tuple[int, int]:
+    """A size as EBML codes it (RFC 8794 4), -1 for unknown; and where it ends."""
+    length = 9 - data[at].bit_length()
+    value = int.from_bytes(data[at : at + length], "big") & ((1 << 7 * length) - 1)
+    return (-1 if value == (1 << 7 * length) - 1 else value), at + length
 
 
 def container_to_write(path: str) -> ContainerFormat | None:

@@ -16,11 +16,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
 
-from nnpf.container_formats import MPEG_TS, ContainerFormat
+from nnpf.container_formats import (
+    MATROSKA,
+    MP4,
+    MPEG_TS,
+    QUICKTIME,
+    SIGNATURE_BYTES,
+    ContainerFormat,
+    matroska_bytes,
+)
 from nnpf.errors import NnpfError
 from vsei import configuration
 from vsei.annexb import NalUnit, split
@@ -133,7 +142,23 @@ class Track:
             self.time_base: Fraction = stream.time_base
             self.configuration = self._record(stream.codec_context.extradata)
             self._size = int(container.size)
+            self._check_whole(stream)
         self.head = self._head()
+
+    def _check_whole(self, stream: Any) -> None:
+        """NnpfError where the file ends early. FFmpeg takes that for its end."""
+        end = None
+        if self.format is MATROSKA:
+            with Path(self._path).open("rb") as file:
+                end = matroska_bytes(file.read(SIGNATURE_BYTES))
+        elif self.format in (MP4, QUICKTIME) and len(stream.index_entries):
+            last = stream.index_entries[-1]
+            end = last.pos + last.size
+        if end is not None and end > self._size:
+            raise NnpfError(
+                f"is cut off: {self._size} bytes of {end} or more; what is left: ffmpeg -i IN -c copy OUT",
+                subject=self.name,
+            )
 
     @contextmanager
     def opened(self) -> Iterator[Any]:

@@ -7,7 +7,16 @@ from pathlib import Path
 import av
 import pytest
 
-from nnpf.container_formats import MATROSKA, MP4, MPEG_TS, QUICKTIME, SIGNATURE_BYTES, container_of, container_to_write
+from nnpf.container_formats import (
+    MATROSKA,
+    MP4,
+    MPEG_TS,
+    QUICKTIME,
+    SIGNATURE_BYTES,
+    container_of,
+    container_to_write,
+    matroska_bytes,
+)
 from nnpf.containers import Origins, Track
 from nnpf.errors import NnpfError
 from nnpf.muxing import Mux, Remux
@@ -224,12 +233,28 @@ def test_damaged_files(folder: Path, made) -> None:
         track_of(no_index)
 
 
-def test_a_file_that_was_cut_off(folder: Path) -> None:
-    whole = container_files.encoded(folder / "index_first.mp4", "libx264", options={"movflags": "faststart"})
-    path = folder / "cut.mp4"
-    path.write_bytes(whole.read_bytes()[:-20000])
-    with pytest.raises(NnpfError, match=r"cut.mp4: is damaged or cut off at byte \d+"):
-        list(track_of(path).nal_units())
+def test_a_file_that_was_cut_off(folder: Path, made) -> None:
+    index_first = container_files.encoded(folder / "index_first.mp4", "libx264", options={"movflags": "faststart"})
+    for whole in (index_first, made("libx264", ".mkv")):
+        path = folder / f"cut{whole.suffix}"
+        path.write_bytes(whole.read_bytes()[:-12000])
+        size = path.stat().st_size
+        with pytest.raises(NnpfError, match=rf"cut{whole.suffix}: is cut off: {size} bytes of \d+ or more; .*ffmpeg"):
+            track_of(path)
+
+
+def test_a_live_recording_in_matroska_does_not_say_how_long_it_is(made, tmp_path: Path) -> None:
+    path = tmp_path / "live.mkv"
+    path.write_bytes(made("libx264", ".mkv").read_bytes())
+    with av.open(str(path)) as source, av.open(str(tmp_path / "out.mkv"), "w", options={"live": "1"}) as container:
+        stream = container.add_stream_from_template(source.streams.video[0], opaque=True)
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                container.mux(packet)
+    assert matroska_bytes((tmp_path / "out.mkv").read_bytes()[:SIGNATURE_BYTES]) is None
+    assert matroska_bytes(path.read_bytes()[:SIGNATURE_BYTES]) == path.stat().st_size
+    assert track_of(tmp_path / "out.mkv").head == track_of(path).head
 
 
 def test_a_damaged_length(folder: Path, made) -> None:
