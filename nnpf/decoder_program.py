@@ -10,11 +10,13 @@ import select
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from nnpf import limits
 from nnpf.errors import NnpfError
 from nnpf.frames import Format, Frame, read_frame
 from nnpf.intake import DecodedSource
@@ -22,6 +24,7 @@ from nnpf.intake import DecodedSource
 # How often a program that writes nothing is asked whether it still runs.
 _POLL_S = 0.2
 _SHOWN_LINES = 3
+_LOG_BYTES = 4096  # the end of what it printed, in which these are looked for
 
 
 def find(program: str) -> str:
@@ -42,10 +45,12 @@ def _command(program: str, stream: Path, output: Path) -> list[str]:
 class _Pipe:
     """The reading end of a named pipe whose writer may take its time, or die before it opens it."""
 
-    def __init__(self, descriptor: int, process: subprocess.Popen[bytes]) -> None:
-        self._descriptor, self._process = descriptor, process
+    def __init__(self, descriptor: int, process: subprocess.Popen[bytes], name: str) -> None:
+        self._descriptor, self._process, self._name = descriptor, process, name
 
     def read(self, size: int) -> bytes:
+        allowed = limits.current().decoder_seconds
+        end = time.monotonic() + allowed
         while True:
             ended = self._process.poll() is not None
             readable, _, _ = select.select([self._descriptor], [], [], 0 if ended else _POLL_S)
@@ -58,6 +63,8 @@ class _Pipe:
                     return data
             if ended:
                 return b""
+            if time.monotonic() > end:
+                raise limits.exceeded("decoder_seconds", f"wrote nothing for {allowed} seconds", subject=self._name)
             if readable:  # nobody has opened the other end yet, or it was just closed
                 self._process_wait()
 
@@ -78,7 +85,7 @@ def decoded_by(program: str, stream: Path) -> Iterator[DecodedSource]:
         stream: a file; these programs read no pipes.
 
     Raises, when pictures are taken:
-        NnpfError: the program fails.
+        NnpfError: the program fails, or is silent for too long.
     """
     path = find(program)
     if not hasattr(os, "mkfifo"):
@@ -88,15 +95,23 @@ def decoded_by(program: str, stream: Path) -> Iterator[DecodedSource]:
         os.mkfifo(pipe)
         descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
         process = subprocess.Popen(_command(path, stream, pipe), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        source = cast(BinaryIO, _Pipe(descriptor, process))
+        source = cast(BinaryIO, _Pipe(descriptor, process, program))
 
         def take(form: Format) -> Frame | None:
-            frame = read_frame(source, form)
+            try:
+                frame = read_frame(source, form)
+            except NnpfError:  # the end of its output inside a picture: a crash says more about it
+                if process.poll():
+                    raise failed(process.returncode) from None
+                raise
             if frame is None and (code := process.wait()) != 0:
-                log.seek(0)
-                lines = log.read().decode("utf-8", "replace").strip().splitlines()[-_SHOWN_LINES:]
-                raise NnpfError(f"failed with {code}: {' / '.join(lines) or 'it printed nothing'}", subject=program)
+                raise failed(code)
             return frame
+
+        def failed(code: int) -> NnpfError:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_BYTES))
+            lines = log.read().decode("utf-8", "replace").strip().splitlines()[-_SHOWN_LINES:]
+            return NnpfError(f"failed with {code}: {' / '.join(lines) or 'it printed nothing'}", subject=program)
 
         try:
             yield take

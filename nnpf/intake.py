@@ -454,7 +454,10 @@ def _given(
         while stream.expected:
             picture = stream.expected.popleft()
             form = picture_format(picture.format)
-            frame = None if missing else source(form)
+            try:
+                frame = None if missing else source(form)
+            except NnpfError as error:
+                raise NnpfError(f"picture with POC {picture.poc} (number {count} of those decoded): {error}") from None
             if frame is None:
                 if not missing:
                     faults.note(f"the decoded pictures end after {count}; the stream goes on with POC {picture.poc}")

@@ -60,8 +60,13 @@ class Limits:
     input_bytes: int = limit(
         2 << 30, "pictures that are kept for a filter of several input pictures; 64 of them, the most, at 3840x2160"
     )
+    decoder_seconds: int = limit(
+        300, "for which a decoder program may write nothing; VTM takes some ten seconds for a picture of 8K"
+    )
     uri_bytes: int = limit(512 << 20, "of all files that are fetched for a stream: as large as one model may be")
-    uri_count: int = limit(16, "files that are fetched for a stream; a stream must not make this machine knock at doors")
+    uri_count: int = limit(
+        16, "files that are fetched for a stream; a stream must not make this machine knock at doors"
+    )
     uri_seconds: int = limit(60, "for fetching one file, redirects included")
     uri_redirects: int = limit(3, "of one fetch")
     uri_characters: int = limit(2048, "of a URI: what browsers and servers take")
