@@ -42,6 +42,7 @@ class Applied:
 
     Attributes:
         model: its name, and that of its update.
+        model_sha256: of graph and parameters as they ran, base and update together, written as ONNX.
         update: whether an update was in force.
         engine, device: what ran it.
         precision: what it computed in: "f32", "bf16", "f16", "integer".
@@ -55,6 +56,7 @@ class Applied:
 
     nnpfc_id: int
     model: str
+    model_sha256: str
     update: bool
     engine: str
     device: str
@@ -185,6 +187,7 @@ class Filter:
         return results, Applied(
             nnpfc_id=active.nnpfc_id,
             model=self.model.name,
+            model_sha256=self.model.sha256,
             update=active.update is not None,
             engine=lane.engine.name,
             device=self._device,

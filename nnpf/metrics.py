@@ -22,11 +22,13 @@ class Difference:
     Attributes:
         mse: mean squared error.
         largest: largest absolute difference.
+        mean: mean absolute difference.
         bit_depths: at which samples were compared.
     """
 
     mse: tuple[float, ...]
     largest: tuple[int, ...]
+    mean: tuple[float, ...]
     bit_depths: tuple[int, ...]
 
     @property
@@ -65,24 +67,27 @@ def compare(one: Frame, other: Frame) -> Difference:
         )
     ]
     return Difference(
-        tuple(mse for mse, _ in results),
-        tuple(largest for _, largest in results),
+        tuple(mse for mse, _, _ in results),
+        tuple(largest for _, largest, _ in results),
+        tuple(mean for _, _, mean in results),
         tuple(max(pair) for pair in zip(one.format.bit_depths, other.format.bit_depths, strict=True)),
     )
 
 
-def _compare_planes(a: Plane, depth_a: int, b: Plane, depth_b: int) -> tuple[float, int]:
+def _compare_planes(a: Plane, depth_a: int, b: Plane, depth_b: int) -> tuple[float, int, float]:
     depth = max(depth_a, depth_b)
-    total, largest = 0, 0
+    total, largest, magnitudes = 0, 0, 0
     rows = max(1, _BLOCK_SAMPLES // a.shape[1])
     for top in range(0, a.shape[0], rows):
         difference = a[top : top + rows].astype(np.int32) << (depth - depth_a)
         difference -= b[top : top + rows].astype(np.int32) << (depth - depth_b)
-        largest = max(largest, int(np.abs(difference).max()))
+        magnitude = np.abs(difference)
+        largest = max(largest, int(magnitude.max()))
+        magnitudes += int(magnitude.sum(dtype=np.int64))
         # 2^16 squares of 2^16 stay below 2^63.
         flat = difference.reshape(-1).astype(np.int64)
         total += int(np.dot(flat, flat))
-    return total / a.size, largest
+    return total / a.size, largest, magnitudes / a.size
 
 
 @dataclass(frozen=True, slots=True)

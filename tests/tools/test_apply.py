@@ -149,3 +149,62 @@ def test_the_demo_runs_and_draws(samples, tmp_path, monkeypatch, capsys):
         sheet.crop((6 + i * 422, 22, 6 + i * 422 + 416, 262)).resize((1, 1)).getpixel((0, 0)) for i in (0, 1)
     )
     assert filtered[1] - filtered[0] > decoded[1] - decoded[0] + 20
+
+
+def test_the_output_is_compared_with_another_one(tinted, samples, tmp_path, capsys):
+    plain = tmp_path / "plain.yuv"
+    assert main(["apply", str(samples / "bbb_q37.266"), "-o", str(plain), "-q"]) == 0
+    capsys.readouterr()
+    same = ["apply", str(samples / "bbb_q37.266"), "--compare", str(plain), "-q", "--max-difference", "0"]
+    assert main(same) == 0
+    assert "65 pictures, largest (mean) difference Y 0 (0), Cb 0 (0), Cr 0 (0)" in capsys.readouterr().out
+    report = tmp_path / "report.json"
+    other = ["apply", str(tinted), "--compare", str(plain), "-q", "--report", str(report)]
+    assert main(other) == 0
+    assert main([*other, "--force", "--max-difference", "100"]) == 3
+    document = json.loads(report.read_text())
+    compared = document["summary"]["compared"]
+    assert compared["pictures"] == 65
+    assert compared["missing"] == 0
+    assert compared["largest"] == [max(p["difference"]["largest"][c] for p in document["pictures"]) for c in range(3)]
+    mean = sum(p["difference"]["mean"][0] for p in document["pictures"]) / 65
+    assert compared["mean"][0] == pytest.approx(mean)
+    assert max(compared["largest"]) > 100
+    plain.write_bytes(plain.read_bytes()[: 40 * 416 * 240 * 3])
+    assert main(same) == 3
+    assert "it lacks 25 pictures" in capsys.readouterr().out
+
+
+def test_the_report_says_what_ran_and_on_what(tinted, tmp_path):
+    report = tmp_path / "report.json"
+    assert main(["apply", str(tinted), "--report", str(report), "-q", "--deterministic"]) == 0
+    document = json.loads(report.read_text())
+    summary = document["summary"]
+    stream, model = summary["inputs"]["stream"], summary["models"][0]
+    assert stream["sha256"] == hashlib.sha256(tinted.read_bytes()).hexdigest()
+    file = summary["inputs"][f"model {model['model']}"]
+    assert file["sha256"] == hashlib.sha256((tinted.parent / "tint.onnx").read_bytes()).hexdigest()
+    assert (model["engine"], model["precision"], model["runs"], model["instead_of"]) == ("openvino", "f32", 65, None)
+    assert len(model["sha256"]) == 64
+    assert all(seconds > 0 for seconds in model["seconds"])
+    assert summary["options"]["deterministic"] is True
+    assert {"cpu", "system", "python", "openvino", "numpy", "av"} <= summary["environment"].keys()
+    assert summary["faults"] == []
+    assert all(p["applied"][0]["precision"] == "f32" for p in document["pictures"])
+
+
+def test_deterministic_is_the_same_for_any_number_of_threads(tinted, samples_of):
+    assert samples_of("--deterministic", "--threads", "1") == samples_of("--deterministic", "--threads", "3")
+
+
+def test_a_damaged_stream_is_exit_code_3_with_keep_going(tinted, tmp_path, capsys):
+    data = bytearray(tinted.read_bytes())
+    starts = [m.start() for m in re.finditer(b"\0\0\1", bytes(data))]
+    slices = [at for at in starts if data[at + 4] >> 3 < 12]
+    del data[slices[4] : slices[5]]
+    broken = tinted.parent / "broken.266"
+    broken.write_bytes(data)
+    assert main(["apply", str(broken), "--md5", "-q"]) == 1
+    assert "--keep-going" in capsys.readouterr().err
+    assert main(["apply", str(broken), "--md5", "-q", "--keep-going"]) == 3
+    assert "nnpf: fault: the decoder left out 2 pictures: POC 0, 2" in capsys.readouterr().err

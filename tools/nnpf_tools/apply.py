@@ -9,20 +9,18 @@ looked for in one folder, that of the stream unless --model-root says another; n
 from __future__ import annotations
 
 import argparse
-import hashlib
 import itertools
 import json
-import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
+from nnpf_tools.apply_results import Results
 from nnpf_tools.files import PIPE, OutputError, UsageError, add_common, check_output, open_input, open_output, progress
 from nnpf_tools.filtering import add_filter_arguments, apply_options, picture_rate
 from nnpf_tools.streams import STREAM_HELP, add_container_arguments, open_source
@@ -34,7 +32,6 @@ from vsei.source import Source, write_units
 if TYPE_CHECKING:
     from nnpf.containers import Track
     from nnpf.frames import Format, Frame
-    from nnpf.metrics import Difference
     from nnpf.runner import Shown
     from nnpf.timing import Timing
 
@@ -46,6 +43,7 @@ EPILOG = """examples:
   nnpf apply in.266 --original source.y4m                PSNR before and after, no output file
   nnpf apply in.266 --yuv decoded.yuv -o filtered.yuv    filter what another decoder decoded
   nnpf apply in.266 -o - | ffplay -
+  nnpf apply in.266 --compare theirs.yuv --max-difference 1
   nnpf apply in.266 --model-root models --model-map https://example.com/f.onnx=models/f.onnx --md5
 """
 
@@ -61,7 +59,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--original", metavar="FILE", help="print PSNR against it: .yuv, .y4m, or any video file")
     parser.add_argument("--original-depth", type=int, metavar="BITS", help="bit depth of a raw .yuv original")
+    parser.add_argument(
+        "--compare", metavar="FILE", help="compare the output with another one, sample by sample: .yuv, .y4m, any video"
+    )
+    parser.add_argument(
+        "--max-difference", type=int, metavar="N", help="exit code 3 where a sample differs from --compare by more"
+    )
     add_filter_arguments(parser)
+    parser.add_argument(
+        "--keep-going",
+        action="store_true",
+        help="take what the decoder gives of a damaged stream, note what is wrong, end with exit code 3",
+    )
     parser.add_argument(
         "--fps", metavar="RATE", help="pictures per second of the output, where the stream does not say: 25, 30000/1001"
     )
@@ -76,8 +85,8 @@ def run(args: argparse.Namespace) -> int:
     from nnpf import runner
     from nnpf.timing import Timing
 
-    options = apply_options(args, args.stream)
-    results = _Results(args)
+    options = replace(apply_options(args, args.stream), keep_going=args.keep_going)
+    results = Results(args)
     started = time.perf_counter()
     with ExitStack() as stack:
         source = stack.enter_context(open_source(args))
@@ -98,12 +107,16 @@ def run(args: argparse.Namespace) -> int:
         with open_output(args.report, force=args.force, inputs=(args.stream,)) as out:
             out.write((json.dumps(results.document(), indent=1) + "\n").encode())
     results.show()
-    return 0
+    return 3 if results.has_findings else 0
 
 
 def _check_usage(args: argparse.Namespace) -> None:
-    if args.output is None and not (args.md5 or args.original or args.report):
-        raise UsageError("give an output: -o OUT, or -o - for standard output (or --md5, --original, --report)")
+    if args.output is None and not (args.md5 or args.original or args.report or args.compare):
+        raise UsageError(
+            "give an output: -o OUT, or -o - for standard output (or --md5, --original, --compare, --report)"
+        )
+    if args.max_difference is not None and args.compare is None:
+        raise UsageError("--max-difference is for --compare")
     if args.yuv == PIPE and args.stream == PIPE:
         raise UsageError("stream and decoded pictures cannot both come from standard input")
     if args.decoder is not None and (args.yuv is not None or args.stream == PIPE):
@@ -113,9 +126,13 @@ def _check_usage(args: argparse.Namespace) -> None:
     _check_name(args.output)
     for path in (args.output, args.report):
         if path is not None:
-            check_output(path, force=args.force, inputs=(args.stream, args.yuv or PIPE, args.original or PIPE))
+            check_output(path, force=args.force, inputs=_inputs(args))
     if args.output not in (None, PIPE) and Path(args.output).is_file() is False and Path(args.output).is_dir():
         raise OutputError(args.output, "is a folder")
+
+
+def _inputs(args: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(filter(None, (args.stream, args.yuv, args.original, args.compare)))
 
 
 _LOSSY = (".mp4", ".m4v", ".mov", ".ts", ".avi", ".webm", ".265", ".264", ".266", ".png", ".jpg")
@@ -215,127 +232,3 @@ def _lossless(
         writer.write(shown.frame, timing.seconds(record.decode_index, record.output_index, position))
 
     return write
-
-
-class _Results:
-    """What was done, picture by picture."""
-
-    def __init__(self, args: argparse.Namespace) -> None:
-        self._args = args
-        self._pictures: list[dict[str, Any]] = []
-        self._pairs: list[tuple[Difference, Difference]] = []
-        self._whole = hashlib.md5(usedforsecurity=False)
-        self._original: Iterator[Frame] | None = None
-        self._seconds = 0.0
-        self._filters: Counter[str] = Counter()
-        self._reasons: dict[str, list[int]] = {}
-
-    def take(self, shown: Shown) -> None:
-        record = shown.record
-        entry: dict[str, Any] = asdict(record)
-        if self._args.md5:
-            digest = hashlib.md5(usedforsecurity=False)
-            for plane in shown.frame.file_planes():
-                digest.update(plane.data)
-                self._whole.update(plane.data)
-            entry["md5"] = digest.hexdigest()
-        if self._args.original and record.kind in ("decoded", "filtered"):
-            entry |= self._compared(shown)
-        self._filters[_filter_names(record.applied) or "none"] += 1
-        fallbacks = (f"run by {a.engine}: {a.instead_of}" for a in record.applied if a.instead_of)
-        for reason in (*record.reasons, *fallbacks):
-            self._reasons.setdefault(reason, []).append(record.poc)
-        if self._args.report or self._args.json or self._args.md5 or self._args.original:
-            self._pictures.append(entry)
-
-    def _compared(self, shown: Shown) -> dict[str, Any]:
-        from nnpf.errors import NnpfError
-        from nnpf.metrics import compare
-        from nnpf.video import read_video
-
-        if self._original is None:
-            self._original = read_video(self._args.original, shown.decoded.format, self._args.original_depth)
-        original = next(self._original, None)
-        if original is None:
-            raise NnpfError(f"ends after {len(self._pictures)} pictures", subject=self._args.original)
-        before, after = compare(shown.decoded, original), compare(shown.frame, original)
-        self._pairs.append((before, after))
-        return {"psnr_decoded": before.psnr, "psnr_filtered": after.psnr}
-
-    def finish(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    def document(self) -> dict[str, Any]:
-        from nnpf.provenance import environment, facts_of
-
-        summary: dict[str, Any] = {
-            "stream": None if self._args.stream == PIPE else self._args.stream,
-            "pictures": sum(self._filters.values()),
-            "filters": dict(self._filters),
-            "seconds": round(self._seconds, 3),
-            "output": None if self._args.output == PIPE else self._args.output,
-            "inputs": facts_of({"stream": self._args.stream, "original": self._args.original}),
-            "environment": environment(),
-        }
-        if self._args.md5:
-            summary["md5"] = self._whole.hexdigest()
-        if self._pairs:
-            from nnpf.metrics import average
-
-            before, after = (average(pair[i] for pair in self._pairs) for i in (0, 1))
-            summary["psnr_decoded"], summary["psnr_filtered"] = before.psnr, after.psnr
-        return {"summary": summary, "pictures": self._pictures}
-
-    def show(self) -> None:
-        args = self._args
-        where = sys.stderr if args.output == PIPE else sys.stdout
-        if args.json:
-            print(json.dumps(self.document()))
-            return
-        if self._pairs:
-            self._table(where)
-        elif args.md5:
-            for entry in self._pictures:
-                print(f"{entry['md5']}  picture {entry['output_index']} POC {entry['poc']}", file=where)
-        if args.md5:
-            print(f"{self._whole.hexdigest()}  all", file=where)
-        count = sum(self._filters.values())
-        if not args.quiet:
-            named = ", ".join(
-                f"{n} by {name}" if name != "none" else f"{n} as decoded" for name, n in self._filters.items()
-            )
-            speed = f"{count / self._seconds:.1f} pictures per second" if self._seconds else ""
-            print(f"{count} pictures: {named}; {speed}", file=sys.stderr)
-        for reason, pocs in self._reasons.items():
-            listed = ", ".join(map(str, pocs[:5])) + (" ..." if len(pocs) > 5 else "")
-            print(f"nnpf: note: POC {listed}: {reason}", file=sys.stderr)
-
-    def _table(self, where: Any) -> None:
-        from nnpf.metrics import average
-
-        names = ("Y", "Cb", "Cr")[: len(self._pairs[0][0].psnr)]
-        width = max([6, *(len(_filter_names(e["applied"]) or "-") for e in self._pictures)])
-        columns = "   ".join(f"{name + ' before':>9} {'after':>7} {'gain':>7}" for name in names)
-        print(f"{'picture':>7} {'POC':>5}  {'filter':<{width}}  {columns}   (PSNR in dB)", file=where)
-        compared = (entry for entry in self._pictures if "psnr_decoded" in entry)
-        for entry, (before, after) in zip(compared, self._pairs, strict=True):
-            label = _filter_names(entry["applied"]) or "-"
-            print(
-                f"{entry['output_index']:>7} {entry['poc']:>5}  {label:<{width}}  {_gains(before.psnr, after.psnr)}",
-                file=where,
-            )
-        all_before, all_after = (average(pair[i] for pair in self._pairs) for i in (0, 1))
-        print(f"{'average':>7} {'':>5}  {'':<{width}}  {_gains(all_before.psnr, all_after.psnr)}", file=where)
-
-
-def _gains(before: tuple[float, ...], after: tuple[float, ...]) -> str:
-    return "   ".join(f"{b:>9.3f} {a:>7.3f} {a - b:>+7.3f}" for b, a in zip(before, after, strict=True))
-
-
-def _filter_names(applied: Any) -> str:
-    """`1 first.onnx` for what ran on a picture; records and their dictionaries alike."""
-    names = []
-    for item in applied:
-        fields = item if isinstance(item, dict) else asdict(item)
-        names.append(f"{fields['nnpfc_id']} {Path(fields['model']).name}")
-    return " + ".join(names)
