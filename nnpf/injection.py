@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from nnpf import spec
 from nnpf.spec import Spec, SpecError, Target
+from nnpf.timing import at_times
 from nnpf.yaml_document import KeyPath
 from vsei import edit, selection
 from vsei.annexb import NalUnit, split
@@ -185,6 +187,7 @@ class InjectOptions:
         checked: messages that break the standard are refused.
         on_existing: what becomes of NNPFC and NNPFA messages that the stream has; None: as the specification says.
         follow_updates: the base is active until an update comes (see `CommonCase.follows_updates`).
+        rate: pictures per second of a byte stream, where pictures are named by times; None: as it says itself.
         note: called with what a user should know, and the rule that says so.
     """
 
@@ -192,6 +195,7 @@ class InjectOptions:
     checked: bool = True
     on_existing: OnExisting | None = None
     follow_updates: bool = False
+    rate: Fraction | None = None
     note: Note = lambda _, __: None
 
 
@@ -264,6 +268,8 @@ def plan(given: Spec, source: Stream, options: InjectOptions = InjectOptions()) 
         note=options.note,
     )
     placements = spec.placements(given, codec, target)
+    by_picture = at_times([p.pictures for p in placements], source, options.rate)
+    placements = [replace(p, pictures=pictures) for p, pictures in zip(placements, by_picture, strict=True)]
     taken = spec.taken(given, codec)
     decided: Sequence[frozenset[int]] | None = None
     if options.decoder is not None or any(p.pictures.needs_headers for p in placements):

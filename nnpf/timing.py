@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from nnpf.errors import NnpfError
-from vsei.annexb import NalUnit
+from vsei.annexb import NalUnit, split
+from vsei.frame_rate import frame_rate
 from vsei.grouping import groups
-from vsei.source import Source
+from vsei.pictures import picture_units, with_output_index
+from vsei.selection import Selection
+from vsei.selection import at_times as selection_at
+from vsei.source import Source, Stream
 
 if TYPE_CHECKING:
     from nnpf.containers import Origin, Track
 
+NO_RATE = "the stream does not say how many pictures it has per second"
 # Pictures whose time is remembered until they are shown. Decoders and filters hold back far fewer.
 _REMEMBERED = 4096
 
@@ -47,9 +52,13 @@ class Timing:
                     del self._origins[next(iter(self._origins))]
             yield from (unit.nal for unit in group.units)
 
+    def origin(self, decode_index: int) -> Origin | None:
+        """Where in a container a picture comes from, once it has been read."""
+        return self._origins.get(decode_index)
+
     def is_cut_off(self, decode_index: int) -> bool:
         """Whether the container says that a picture is decoded, but not shown (edit list)."""
-        origin = self._origins.get(decode_index)
+        origin = self.origin(decode_index)
         return origin is not None and origin.cut_off
 
     def seconds(self, decode_index: int, output_index: int, position: Fraction) -> Fraction:
@@ -64,7 +73,7 @@ class Timing:
         """
         if isinstance(self._stream, Source):
             if self._rate is None:
-                raise NnpfError("the stream does not say how many pictures it has per second: --fps")
+                raise NnpfError(f"{NO_RATE}: --fps")
             return position / self._rate
         origin = self._origins.get(decode_index)
         own = origin.seconds if origin is not None else None
@@ -77,3 +86,38 @@ class Timing:
             return own
         interval = self._interval or 1 / (self._stream.rate or Fraction(25))
         return own + (position - output_index) * interval
+
+
+def at_times(selections: Sequence[Selection], stream: Stream, rate: Fraction | None = None) -> list[Selection]:
+    """Selections that say times, by picture instead; the others as they are. The stream is read for it.
+
+    Args:
+        rate: pictures per second of a byte stream; None: as it says itself.
+
+    Raises:
+        NnpfError: the stream has no times.
+        VseiError: no picture is on screen then.
+    """
+    if all(selection.kind != "time" for selection in selections):
+        return list(selections)
+    stream.keep()
+    shown = sorted(_shown(stream, rate))
+    return [selection_at(one, shown) if one.kind == "time" else one for one in selections]
+
+
+def _shown(stream: Stream, rate: Fraction | None) -> Iterator[tuple[Fraction, int]]:
+    """When each picture is shown, and its index in decoding order."""
+    if isinstance(stream, Source):
+        rate = rate or frame_rate(split([stream.head]), stream.codec)
+        if rate is None:
+            raise NnpfError(f"{NO_RATE}; name pictures by output: or decode:")
+        pictures = (unit.picture for unit in picture_units(stream.nal_units(), stream.codec))
+        for output_index, picture in with_output_index(pictures, lambda picture: picture):
+            if picture is not None and output_index is not None:
+                yield Fraction(output_index) / rate, picture.decode_index
+        return
+    timing = Timing(stream, None)  # type: ignore[arg-type]
+    for group in groups(timing.nal_units(), stream.codec):
+        origin = timing.origin(group.start.decode_index) if group.start is not None else None
+        if group.start is not None and origin is not None and origin.seconds is not None:
+            yield origin.seconds, group.start.decode_index

@@ -94,6 +94,36 @@ def test_apply(stream, samples, tmp_path, capsys):
         )
 
 
+def test_pictures_by_time(mp4, samples, tmp_path, capsys):
+    """0.5 s lies between the thirteenth picture (0.48 s) and the next; what is on screen then is meant."""
+    spec, out = tmp_path / "spec.yaml", tmp_path / "out.mp4"
+    base = samples / "filters/tint_red.onnx"
+    spec.write_text(
+        f"filters: [{{id: 1, base: {base}}}]\n"
+        "activations:\n"
+        "  - {target: 1, at: 'time:0.5', nnpfa: {nnpfa_persistence_flag: 0}}\n"
+        "  - {target: 1, at: 'time:0.8-0.85,0.91', nnpfa: {nnpfa_persistence_flag: 0}}\n"
+    )
+    assert run("inject", mp4, spec, "-o", out, "-q") == 0
+    messages = printed(capsys, "dump", out, "--json", "--type", "nnpfa")["messages"]
+    assert sorted(m["picture"]["output_index"] for m in messages) == [12, 20, 21, 22]
+    at = printed(capsys, "dump", out, "--json", "--picture", "time:0.5")["messages"]
+    assert [(m["name"], m["picture"]["time"]) for m in at] == [("nnpfa", 0.48)]
+    assert run("strip", out, "-o", tmp_path / "less.mp4", "--picture", "time:0.8-9", "--type", "nnpfa", "-q") == 0
+    left = printed(capsys, "dump", tmp_path / "less.mp4", "--json", "--type", "nnpfa")["messages"]
+    assert [m["picture"]["output_index"] for m in left] == [12]
+
+
+def test_pictures_of_a_byte_stream_by_time(samples, tmp_path, capsys):
+    """By output order and rate: that of the stream (25), or the one given."""
+    arguments = ["--base", samples / "filters/tint_red.onnx", "--activate-at", "time:1", "--json"]
+    for rate, index in (((), 25), (("--fps", "50"), 50)):
+        assert run("inject", samples / "bbb_q37.266", *arguments, *rate, "-o", tmp_path / "out.266", "--force") == 0
+        capsys.readouterr()
+        messages = printed(capsys, "dump", tmp_path / "out.266", "--json", "--type", "nnpfa")["messages"]
+        assert [m["picture"]["output_index"] for m in messages] == [index]
+
+
 def test_from_and_to_byte_streams(mp4, samples, tmp_path, capsys):
     """What comes out of a container is a byte stream by its name; a byte stream goes into one with times of its own."""
     byte_stream, again = tmp_path / "out.264", tmp_path / "again.mp4"
@@ -208,6 +238,8 @@ def test_a_codec_that_carries_no_such_messages(command, tmp_path, samples, capsy
             "has no stream 7; it holds stream 0 (video, h264), stream 1 (audio, aac)",
         ),
         (("dump", "MP4", "--codec", "vvc"), 1, "holds H.264, and H.266 was asked for"),
+        (("dump", "MP4", "--picture", "time:soon"), 2, "--picture: 'time:soon' does not name pictures"),
+        (("dump", "MP4", "--picture", "time:-5"), 1, "the stream has no picture time:-5"),
         (("dump", "SPEC"), 1, "is a specification file; the stream comes first"),
         (("strip", "MP4", "-o", "MP4"), 1, "is also the input; choose another output"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nnpf.elements import payload_type
+from nnpf.timing import at_times
 from nnpf_tools.files import UsageError
 from vsei import edit, messages, selection
 from vsei.edit import NNPF_TYPES, Place, Unwanted
@@ -32,6 +33,8 @@ def chosen(args: argparse.Namespace, source: Stream) -> Unwanted:
         pictures = selection.parse(args.picture) if args.picture is not None else None
     except VseiError as error:
         raise UsageError(f"--picture: {error}") from None
+    if pictures is not None:
+        (pictures,) = at_times([pictures], source)
     indices: frozenset[int] | None = None
     if pictures is not None and pictures.needs_headers:
         source.keep()

@@ -1,7 +1,7 @@
 """Show the SEI messages of a stream, with the pictures they stand at.
 
 By default the NNPFC and NNPFA messages, element by element. PICTURES are written as for `nnpf inject`: poc:8,16-24,
-output:0-9, decode:5, clvs:1, random_access, first. All indices are 0-based.
+output:0-9, decode:5, clvs:1, time:1.5-3, random_access, first. All indices are 0-based.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnpf_tools.files import PIPE, Progress, add_common, progress
+from nnpf_tools.files import PIPE, Progress, UsageError, add_common, progress
 from nnpf_tools.streams import STREAM_HELP, open_source
 from vsei import messages, selection
 from vsei.annexb import NalUnit
@@ -56,8 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     types = _types(args.type, args.all or args.trace or args.summary)
-    pictures = selection.parse(args.picture) if args.picture else None
+    pictures = _pictures(args.picture)
     with open_source(args) as source, progress(args, source.size, "B", scale=True) as bar:
+        if pictures is not None and pictures.kind == "time":
+            from nnpf.timing import at_times
+
+            (pictures,) = at_times([pictures], source)
         subject, units = _subject(args, source, bar)
         counts = Counts()
         wanted = Wanted(trace=args.trace, headers=args.all or (args.trace and not args.type))
@@ -110,6 +114,13 @@ def _subject(args: argparse.Namespace, source: Source | Track, bar: Progress) ->
     facts = {"format": source.format.name, "stream": source.index, "time_base": str(source.time_base)}
     title = f"{name}: {source.codec.standard} in {source.format.name}, stream {source.index}"
     return _Subject(title, source.codec, origins, facts), source.nal_units(bar, origins)
+
+
+def _pictures(text: str | None) -> selection.Selection | None:
+    try:
+        return selection.parse(text) if text is not None else None
+    except VseiError as error:
+        raise UsageError(f"--picture: {error}") from None
 
 
 def _types(text: str | None, everything: bool) -> frozenset[int] | None:

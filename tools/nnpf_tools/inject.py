@@ -2,8 +2,9 @@
 
 What goes where is in a specification file (YAML), or for the common case in options: one base filter, updates for
 chosen pictures, active everywhere. PICTURES are written as random_access, clvs_start, first, all, poc:8,16-24,
-output:0-9 (0-based, output order; plain numbers mean this), decode:5 (0-based, decoding order), clvs:1, or segments:
-random access pictures, and of the pictures that lead each the one that is output first.
+output:0-9 (0-based, output order; plain numbers mean this), decode:5 (0-based, decoding order), clvs:1, time:1.5-3
+(seconds: what is on screen then), or segments: random access pictures, and of the pictures that lead each the one that
+is output first.
 
 What is written is checked against the standard first. Existing NNPF messages are an error, unless --on-existing says
 otherwise.
@@ -91,7 +92,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-check", action="store_true", help="write messages that break the standard, too")
     parser.add_argument("-n", "--dry-run", action="store_true", help="print what would be done, write nothing")
     parser.add_argument(
-        "--fps", type=_frame_rate, metavar="RATE", help="pictures per second, as 50 or 30000/1001, for bit rates"
+        "--fps",
+        type=_frame_rate,
+        metavar="RATE",
+        help="pictures per second, as 50 or 30000/1001: for bit rates, times, and containers",
     )
     parser.add_argument("--print-schema", action="store_true", help="print the JSON Schema of the specification file")
     add_container_arguments(parser)
@@ -131,6 +135,7 @@ def run(args: argparse.Namespace) -> int:
             checked=not args.no_check,
             on_existing=args.on_existing,
             follow_updates=case is not None and case.follows_updates,
+            rate=args.fps,
             note=report.note,
         )
         try:
