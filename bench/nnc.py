@@ -221,6 +221,8 @@ class Goals:
         print("\n".join(self._lines), flush=True)
 
 
+FILTERS = ("filter200k", "filter5m")
+
 # Quantisation parameter, dependent, weight of the rate: NNCodec's levels byte for byte, and levels optimised by both.
 MODES = ((-26, True, 0.0), (-38, False, 0.0), (-38, True, 0.0), (-38, True, 0.5))
 TURNS = 3
@@ -262,7 +264,7 @@ class Row:
 def speeds(nncodec: str | None, goals: Goals, turns: int) -> None:
     """Same tools; without optimisation the same bytes. Both sides decode the same payload."""
     median = statistics.median
-    for model in ("filter200k", "filter5m"):
+    for model in FILTERS:
         for qp, dependent, rate in MODES:
             title = f"{model} qp {qp} {'dependent' if dependent else 'uniform'}" + (f" lambda {rate}" if rate else "")
             with tempfile.TemporaryDirectory() as folder:
@@ -311,7 +313,7 @@ def rates(nncodec: str, goals: Goals) -> None:
     """Bytes at equal error: our defaults against NNCodec's, with and without its rate-distortion optimisation."""
     import numpy as np
 
-    for model in ("filter200k", "filter5m"):
+    for model in FILTERS:
         common = {"model": model, "dependent": True, "error": True}
         print(f"\n{model}: our bytes as a share of NNCodec's at the same squared error, by its weight of the rate")
         weights = (0.0, 0.25, 0.5, 1.0)
