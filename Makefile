@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 MINUTES ?= 10
 
-.PHONY: demo test test-slow fuzz check format clean
+.PHONY: demo test test-slow fuzz docs package check format clean
 
 demo: .venv/.demo
 	$(BIN)/python tools/demo.py $(DEMO)
@@ -19,6 +19,15 @@ test-slow: .venv/.dev
 fuzz: .venv/.dev
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(FUZZ)
+
+# docs/_build/html/index.html; a warning is an error.
+docs: .venv/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+# dist/: sdist and wheel, installed into a fresh environment and run there.
+package: .venv/.dev
+	$(BIN)/python -m pytest -q -m slow tests/test_package.py
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .
@@ -43,4 +52,4 @@ format: .venv/.dev
 	@touch $@ .venv/.demo
 
 clean:
-	rm -rf .venv demo-out build dist
+	rm -rf .venv demo-out build dist docs/_build

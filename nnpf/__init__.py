@@ -3,11 +3,13 @@
     import nnpf
 
     nnpf.inject("in.266", "out.266", base="filter.onnx")
+    for found in nnpf.read_messages("out.266"):
+        print(found.picture.poc, found.message)
     for picture in nnpf.apply("out.266"):
         print(picture.record.poc, picture.frame.planes[0].mean())
 
 What stands here is imported when it is first asked for: `import nnpf` takes no time, and needs none of the libraries
-that only filtering needs. Messages are read with `vsei.read_messages`.
+that only filtering needs.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nnpf.api import apply, fit_update, inject, to_torch
+    from nnpf.api import apply, fit_update, inject, read_messages, to_torch
     from nnpf.errors import NnpfError
     from nnpf.frames import Format, Frame
     from nnpf.runner import PictureRecord, Shown
@@ -31,6 +33,7 @@ __all__ = [
     "apply",
     "fit_update",
     "inject",
+    "read_messages",
     "to_rgb",
     "to_torch",
 ]
@@ -44,6 +47,7 @@ _MODULES = {
     "apply": "nnpf.api",
     "fit_update": "nnpf.api",
     "inject": "nnpf.api",
+    "read_messages": "nnpf.api",
     "to_rgb": "nnpf.show",
     "to_torch": "nnpf.api",
 }

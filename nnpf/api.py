@@ -1,8 +1,8 @@
 """What people do most, one call each. `import nnpf` has all of it as `nnpf.inject`, `nnpf.apply` and so on.
 
-Streams are byte streams (Annex B) in files: .266, .265, .264 or other names. Every function does what the command of
-its name does, by the same code, and raises `VseiError` (the stream is broken), `NnpfError` (a file, a model or a
-setting cannot be used) or `OSError`.
+Streams are files: byte streams (Annex B; .266, .265, .264 or other names), MP4, MOV, Matroska and MPEG-TS. Every
+function does what the command of its name does, by the same code, and raises `VseiError` (the stream is broken),
+`NnpfError` (a file, a model or a setting cannot be used) or `OSError`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnpf import injection, spec
+from nnpf.adapt import DEFAULT_STEPS
 from nnpf.injection import Activate, CommonCase, Injected, InjectOptions
+from nnpf.opening import open_stream, writing
 from nnpf.outputs import check_output, open_output
 from nnpf.spec import Spec
 from vsei.edit import OnExisting
+from vsei.listing import Found, sei_messages
 from vsei.nal import Codec
-from vsei.source import open_source
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +31,22 @@ if TYPE_CHECKING:
     from nnpf.runner import Shown
 
 File = str | PathLike[str]
+
+
+def read_messages(stream: File, *, codec: Codec | None = None) -> Iterator[Found]:
+    """The SEI messages of a stream, in order, each with its picture (`vsei.read_messages` for containers, too).
+
+    Args:
+        stream: file to read.
+        codec: None: by the file's name, else by its first NAL units.
+
+    Yields:
+        For each message `name` ("nnpfc", "nnpfa" ...), `picture` (decode_index, poc, clvs), `output_index` and
+        `message`: a dataclass with the standard's syntax elements, for NNPFC and NNPFA those of H.274 8.28; None where
+        only the bytes are known (`coded`). `problems` says what is wrong with it.
+    """
+    with open_stream(stream, codec) as source:
+        yield from sei_messages(source.nal_units(), source.codec)
 
 
 def inject(
@@ -53,7 +71,8 @@ def inject(
 
     Args:
         stream: file to read.
-        output: file to write; it appears when it is whole.
+        output: file to write, in the format that its name asks for (.mp4, .mkv ..., else a byte stream); it appears
+            when it is whole.
         specification: what goes where: a YAML file, or the same as plain data (`nnpf.spec`). File names in it are
             relative to it, or to the working folder. Instead of it, for one filter that is active everywhere:
         base: model file of the base filter: .onnx is sent by URI, .nnc in the message (nnpfc_mode_idc).
@@ -79,7 +98,7 @@ def inject(
         OutputError: the output exists.
     """
     check_output(output, force=force, inputs=[stream])
-    with open_source(stream, codec) as source:
+    with open_stream(stream, codec) as source:
         chosen = injection.decoder_named(decoder, source.codec)
         follow = False
         if specification is not None:
@@ -103,7 +122,10 @@ def inject(
             given, follow = case.specification(), case.follows_updates
         options = InjectOptions(decoder=chosen, checked=checked, on_existing=on_existing, follow_updates=follow)
         plan = injection.plan(given, source, options)
-        with open_output(output, force=force, inputs=[stream]) as out:
+        with (
+            open_output(output, force=force, inputs=[stream]) as file,
+            writing(fspath(output), file, source) as out,
+        ):
             return injection.inject(source, plan, out)
 
 
@@ -161,7 +183,7 @@ def apply(
         out_bit_depth=out_bit_depth,
         skip_failures=skip_failures,
     )
-    with open_source(stream, codec) as source, runner.apply(source.nal_units(), source.codec, options) as shown:
+    with open_stream(stream, codec) as source, runner.apply(source.nal_units(), source.codec, options) as shown:
         yield from shown
 
 
@@ -190,7 +212,7 @@ def fit_update(
     segment: str = "clip",
     params: str = "auto",
     budget: int | None = None,
-    steps: int = 800,
+    steps: int = DEFAULT_STEPS,
     seed: int = 0,
     slope: float | None = None,
     device: str = "auto",
@@ -232,7 +254,7 @@ def fit_update(
     options = AdaptOptions(
         params=params, budget=budget, steps=steps, seed=seed, slope=slope, device=device, threads=threads
     )
-    with open_source(stream, codec) as source:
+    with open_stream(stream, codec) as source:
         return fit(
             source.nal_units,
             source.codec,

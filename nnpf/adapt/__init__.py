@@ -4,3 +4,8 @@ After Santamaria et al. (EUVIP 2022) and Lam et al. (ACM MM 2020): what is learn
 the receiver has. The loss is distortion plus rate, so that what is learned costs little; what is decided, is decided by
 real bytes and by the pictures that a receiver gets.
 """
+
+from typing import Final
+
+# Steps of gradient descent for a segment, where nothing else is asked for.
+DEFAULT_STEPS: Final = 1200
