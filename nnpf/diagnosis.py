@@ -251,16 +251,24 @@ def _extras() -> Iterator[Check]:
             yield _extra(extra)
 
 
-def _extra(name: str) -> Check:
-    from importlib.metadata import PackageNotFoundError, requires, version
+def _packages(extra: str) -> Iterator[str]:
+    """What an extra asks for, that of extras which it brings along included."""
+    from importlib.metadata import requires
 
-    required = (
-        match["package"]
-        for line in requires("nnpf") or ()
-        if (match := re.match(rf"(?P<package>[\w.-]+).*extra\s*==\s*['\"]{name}['\"]", line))
-    )
+    for line in requires("nnpf") or ():
+        match = re.match(rf"([\w.-]+)(?:\[([^]]*)\])?.*extra\s*==\s*['\"]{extra}['\"]", line)
+        if match is not None and match[1] != "nnpf":
+            yield match[1]
+        elif match is not None:
+            for other in (match[2] or "").split(","):
+                yield from _packages(other.strip())
+
+
+def _extra(name: str) -> Check:
+    from importlib.metadata import PackageNotFoundError, version
+
     found, missing = [], []
-    for package in required:
+    for package in dict.fromkeys(_packages(name)):
         try:
             found.append(f"{package} {version(package)}")
         except PackageNotFoundError:

@@ -123,3 +123,11 @@ def test_extras_are_those_of_the_package():
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert set(project["optional-dependencies"]) - set(diagnosis.EXTRAS) <= {"dev", "docs", "fuzz"}
+
+
+def test_extras_that_bring_others_need_what_those_need(monkeypatch):
+    required = ["a-package>=1; extra == 'eval'", "nnpf[eval]; extra == 'report'", "numpy; extra == 'report'"]
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: required)
+    check = diagnosis._extra("report")
+    assert (check.state, check.fix) == ("absent", "pip install 'nnpf[report]'")
+    assert check.detail.endswith("without a-package")
