@@ -90,6 +90,8 @@ class Model:
             dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
         except (KeyError, TypeError, ValueError):
             raise NnpfError(f"{value.name!r} has an element type that is not known", subject=self.name) from None
+        if dtype.hasobject:
+            raise NnpfError(f"{value.name!r} is a tensor of strings", subject=self.name)
         # A dimension of 0 or less is what some exporters write for "any".
         return TensorSpec(value.name, dtype, tuple(d.dim_value if d.dim_value > 0 else None for d in kind.shape.dim))
 
@@ -240,6 +242,42 @@ def check(proto: onnx.ModelProto, name: str) -> None:
         onnx.checker.check_model(proto)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         raise NnpfError(f"is not a valid ONNX model: {_first_line(error)}", subject=name) from None
+    _check_constants(proto, name)
+
+
+# Operators that make much out of little.
+_GROWING = frozenset({"ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample"})
+
+
+def _check_constants(proto: onnx.ModelProto, name: str) -> None:
+    """Refuse graphs that make gigabytes out of constants: engines compute such parts while they read a model."""
+    try:
+        inferred = shape_inference.infer_shapes(proto, data_prop=True).graph
+    except Exception as error:  # a C++ exception whose type depends on the version of onnx
+        raise NnpfError(f"is not a valid ONNX model: {_first_line(error)}", subject=name) from None
+    sizes: dict[str, int] = {}
+    for value in (*inferred.value_info, *inferred.output):
+        kind = value.type.tensor_type
+        if kind.HasField("shape") and all(d.HasField("dim_value") for d in kind.shape.dim):
+            size = math.prod(d.dim_value for d in kind.shape.dim) * _itemsize(kind.elem_type)
+            sizes[value.name] = size
+            if size > limits.current().patch_bytes:
+                raise limits.exceeded("patch_bytes", f"tensor {value.name!r} has {size >> 20} MiB", subject=name)
+    constant = {tensor.name for tensor in proto.graph.initializer} - {value.name for value in proto.graph.input}
+    for node in proto.graph.node:
+        if all(given in constant for given in node.input if given):
+            constant.update(node.output)
+            if node.op_type in _GROWING and not all(made in sizes for made in node.output if made):
+                raise NnpfError(
+                    f"operator {node.op_type} makes a constant of a size that is not known before", subject=name
+                )
+
+
+def _itemsize(elem_type: int) -> int:
+    try:
+        return int(onnx.helper.tensor_dtype_to_np_dtype(elem_type).itemsize)
+    except (KeyError, TypeError, ValueError):
+        return 8
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:

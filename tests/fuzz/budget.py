@@ -15,6 +15,9 @@ MAX_SECONDS = 2.0
 # Of the whole process, Python and its libraries included.
 MAX_BYTES = 512 << 20
 MAX_INPUT_BYTES = 64 << 10
+# A process that has run thousands of inputs holds more than one has need for (an arena of malloc for each thread that
+# ever was): from here on a new one is started, and what takes the rest at once is a finding.
+FULL_BYTES = 400 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ def attempt(target: Target, data: bytes, slowdown: float = 1.0) -> tuple[Finding
     if finding is None and seconds > MAX_SECONDS * slowdown:
         finding = Finding("slow", f"{seconds:.1f} s of the CPU")
     after = peak_bytes()
-    if finding is None and after > MAX_BYTES and after > before:
+    if finding is None and after > MAX_BYTES and before < FULL_BYTES:
         finding = Finding("large", f"{after >> 20} MiB")
     return finding, seconds
 

@@ -21,6 +21,8 @@ from tests.fuzz.packages import COMPILED, PACKAGES
 SLOWDOWN = 4.0
 # An input that hangs in native code is noticed by libFuzzer, after this many seconds of the clock.
 HANG_SECONDS = 300
+# A process that is full makes way for another one, but not before it has done something.
+MIN_RUNS = 500
 
 
 def main() -> None:
@@ -53,7 +55,9 @@ def main() -> None:
             corpus=sum(1 for _ in corpus.iterdir()),
             found=found,
         )
-        result.write_text(json.dumps(state))
+        part = result.with_suffix(".new")
+        part.write_text(json.dumps(state))
+        part.replace(result)
 
     def once(data: bytes) -> None:
         # What runs is kept, so that an input that kills the process is not lost.
@@ -69,7 +73,9 @@ def main() -> None:
             save()
         if state["runs"] % 200 == 0:
             save()
-        if time.process_time() - begun > seconds:
+        if time.process_time() - begun > seconds or (
+            state["runs"] > MIN_RUNS and budget.peak_bytes() > budget.FULL_BYTES
+        ):
             save()
             os._exit(0)
 
