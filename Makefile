@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 MINUTES ?= 10
 
-.PHONY: demo test test-slow fuzz docs package check format clean
+.PHONY: demo test test-slow test-everywhere fuzz docs package check format clean
 
 demo: .venv/.demo
 	$(BIN)/python tools/demo.py $(DEMO)
@@ -14,6 +14,10 @@ test: check
 
 test-slow: .venv/.dev
 	$(BIN)/python -m pytest -q -m slow
+
+# With one thread and with many, in any order, in parallel, in a read-only folder, without a home, in another locale, ...
+test-everywhere: .venv/.dev
+	$(BIN)/python -m tests.everywhere $(CONDITIONS)
 
 # Guided by coverage, MINUTES of the CPU for each target; FUZZ="message apply" takes some of them only.
 fuzz: .venv/.dev
