@@ -14,6 +14,7 @@ from .conftest import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+(SPECIFICATION,) = (block for kind, block in BLOCKS if kind == "yaml")
 
 
 @pytest.fixture
@@ -22,6 +23,7 @@ def workplace(samples, tmp_path, monkeypatch):
     shutil.copy(samples / "bbb_q37.266", tmp_path / "in.266")
     shutil.copy(samples / "filters/tint_red.onnx", tmp_path / "filter.onnx")
     (tmp_path / "fitted.nnc").write_bytes(b"payload")
+    (tmp_path / "spec.yaml").write_text(SPECIFICATION)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -38,8 +40,7 @@ def test_the_commands_run_in_their_order(workplace):
     assert (workplace / "filtered.y4m").stat().st_size > 65 * 416 * 240 * 3
 
 
-def test_the_python_runs(monkeypatch):
-    monkeypatch.chdir(ROOT)
+def test_the_python_runs(workplace):
     blocks = [block for kind, block in BLOCKS if kind == "python"]
     assert blocks
     for block in blocks:
@@ -47,8 +48,6 @@ def test_the_python_runs(monkeypatch):
 
 
 def test_the_specification_is_accepted(workplace):
-    (spec,) = (block for kind, block in BLOCKS if kind == "yaml")
-    (workplace / "spec.yaml").write_text(spec)
     assert main(["inject", "in.266", "spec.yaml", "-o", "out.266", "-q"]) == 0
     with contextlib.redirect_stdout(io.StringIO()) as text:
         assert main(["dump", "out.266"]) == 0
