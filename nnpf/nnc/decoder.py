@@ -15,6 +15,7 @@ from nnpf.nnc.errors import NncError, UnsupportedError
 from nnpf.nnc.limits import DEFAULT_LIMITS, Limits
 from nnpf.nnc.quantization import LARGEST_FLOAT, step_size
 from nnpf.nnc.syntax import (
+    DATA_FORMATS,
     QUANTIZATION_METHODS,
     Codebook,
     CompressedDataUnit,
@@ -89,7 +90,7 @@ class Reference:
     device_id: int
     parameter_id: int
     put_node_depth: int
-    payloads: tuple[bytes, ...]  # the unit, and its payload alone: what a hash may have been taken of
+    payload: bytes  # of the unit: what the hash of a parent is taken of
 
 
 @dataclass(slots=True)
@@ -193,6 +194,17 @@ def _matrices(h: CompressedDataUnit) -> tuple[_Matrix, ...]:
     return (*scaling, *bias, *norm, *weights)
 
 
+def _other_format(h: CompressedDataUnit) -> str | None:
+    """What to note where the unit asks for elements of another type than is given."""
+    integer = h.nnr_compressed_data_unit_payload_type == PayloadType.NNR_PT_INT
+    given = "INT32" if integer else "FLOAT32"
+    asked = h.nnr_decompressed_data_format
+    if not h.nnr_decompressed_data_format_present_flag or asked == DATA_FORMATS.index(given):
+        return None
+    wanted = DATA_FORMATS[asked] if asked < len(DATA_FORMATS) else f"format {asked}"
+    return f"nnr_decompressed_data_format: {wanted} is asked for, {given.lower()} given"
+
+
 def _check_sizes(unit: Unit, h: CompressedDataUnit, matrices: Sequence[_Matrix], limits: Limits) -> int:
     """The elements of the unit, where they are within the limits."""
     if len(h.tensor_dimensions) > limits.dimensions:
@@ -234,7 +246,7 @@ def _check_reference(job: _Job, reference: Reference | None, name: str, size: in
 def _check_parent_hash(h: CompressedDataUnit, reference: Reference | None) -> str | None:
     """Compare the parent's hash where there is one. Returns what to note when it cannot be checked.
 
-    The standard's text on what the hash covers is not known here: the whole unit or its payload alone both count.
+    The standard's text is not known here; by the element's name the hash is of the payload.
     """
     if not h.parent_node_id_present_flag or h.parent_node_id_type == ParentNodeIdType.ICNN_NDU_ID:
         return None
@@ -242,7 +254,7 @@ def _check_parent_hash(h: CompressedDataUnit, reference: Reference | None) -> st
         return "the hash of its parent is not checked: no base was decoded"
     sha256 = h.parent_node_id_type == ParentNodeIdType.ICNN_NDU_PL_SHA256
     digest = hashlib.sha256 if sha256 else hashlib.sha512
-    if not any(digest(p).digest() == h.parent_node_payload_hash for p in reference.payloads):
+    if digest(reference.payload).digest() != h.parent_node_payload_hash:
         raise NncError(
             "the unit is an update of another tensor than the one decoded before: its parent's hash differs",
             field="parent_node_payload_sha256" if sha256 else "parent_node_payload_sha512",
@@ -387,7 +399,7 @@ def _decode_unit(job: _Job) -> tuple[dict[str, Tensor], list[CodedTensor], dict[
             if job.parent_signalling:
                 changed = (kept != 0).view(np.uint8)
                 past = changed if history is None else changed | history
-            references[m.name] = Reference(kept, past, h.device_id, h.parameter_id, h.put_node_depth, (payload,))
+            references[m.name] = Reference(kept, past, h.device_id, h.parameter_id, h.put_node_depth, payload)
         if integer:
             tensors[m.name] = levels.reshape(m.shape)
         else:
@@ -641,6 +653,9 @@ def _read(
                     raise NncError(f"more than {limits.elements} elements in all", field="tensor_dimensions")
                 if header.first_tensor_dimension_shift:
                     raise UnsupportedError("shifted dimensions", field="first_tensor_dimension_shift")
+                other_format = _other_format(header)
+                if other_format:
+                    note(other_format)
                 for m in matrices:
                     if m.name in names:
                         raise NncError(f"a second tensor {m.name!r}", field="topology_elem_id")

@@ -481,4 +481,4 @@ def _reference(
     if update:
         changed = (levels != 0).view(np.uint8)
         history = changed if history is None else changed | history
-    return Reference(levels, history, header.device_id, header.parameter_id, header.put_node_depth, (payload,))
+    return Reference(levels, history, header.device_id, header.parameter_id, header.put_node_depth, payload)

@@ -216,7 +216,7 @@ def test_graphs(tmp_path: Path, samples: Path, capsys: pytest.CaptureFixture[str
 def test_an_update_of_a_model_file(tmp_path: Path, samples: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A base that is sent by URI is no payload; its update names it by hash, and can name the result."""
     onnx = pytest.importorskip("onnx")
-    source, tuned, update = samples / "filters" / "first.onnx", tmp_path / "tuned.onnx", tmp_path / "update.nnc"
+    source, tuned, update = samples / "filters" / "tiny.onnx", tmp_path / "tuned.onnx", tmp_path / "update.nnc"
     model = onnx.load(source)
     tensor = next(t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT and len(t.dims) == 1)
     value = onnx.numpy_helper.to_array(tensor) + np.float32(0.25)

@@ -46,13 +46,13 @@ def attempt(data: bytes) -> None:
             assert np.isfinite(value).all()
 
 
-@settings(max_examples=600, deadline=2000, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(damaged())
 def test_damage_ends_in_a_result_or_one_error(data: bytes) -> None:
     attempt(data)
 
 
-@settings(max_examples=300, deadline=2000)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_end_in_a_result_or_one_error(data: bytes) -> None:
     attempt(data)
