@@ -372,7 +372,7 @@ def interop(nncodec: str, goals: Goals) -> None:
     from nnpf.nnc.units import UnitType, read_units
 
     payloads = {f.stem: f.read_bytes() for f in VECTORS.glob("*.nnc") if not f.stem.startswith("update_")}
-    sample = onnx.load(ROOT / "samples" / "filters" / "first.onnx")
+    sample = onnx.load(ROOT / "samples" / "filters" / "tiny.onnx")
     whole = encode_model(sample)
     payloads["self-contained, without its topology unit"] = b"".join(
         whole[u.offset : u.offset + u.size] for u in read_units(whole) if u.unit_type != UnitType.NNR_TPL

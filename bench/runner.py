@@ -57,7 +57,7 @@ from vsei.nal import Codec
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
-SAMPLE, FILTER = ROOT / "samples/bbb_q37.266", ROOT / "samples/filters/first.onnx"
+SAMPLE, FILTER = ROOT / "samples/bbb_q37.266", ROOT / "samples/filters/tiny.onnx"
 ROUNDS = 3
 # Pictures at the start and at the end that are not timed: more than are under way at a time.
 EDGE = 12

@@ -60,7 +60,7 @@ def test_the_sdist_has_all_that_is_under_version_control(built):
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    for path in ("samples/bbb_q37.266", "samples/filters/first.onnx", "docs/conf.py", "tests/conftest.py", "Makefile"):
+    for path in ("samples/bbb_q37.266", "samples/filters/tiny.onnx", "docs/conf.py", "tests/conftest.py", "Makefile"):
         assert path in names
     assert not any(name.startswith((".venv", "dist", "docs/_build")) for name in names)
 

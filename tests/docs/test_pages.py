@@ -24,7 +24,7 @@ def workplace(tmp_path, samples):
         "in.266": "bbb_q37.266",
         "original.mkv": "bbb.mkv",
         "filter.onnx": "filters/tint_red.onnx",
-        "first.onnx": "filters/first.onnx",
+        "tiny.onnx": "filters/tiny.onnx",
     }.items():
         shutil.copy(samples / source, folder / name)
     return folder

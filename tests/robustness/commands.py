@@ -28,16 +28,16 @@ class Writing:
 
 ORIGINAL = str(SAMPLES / "bbb.mkv")
 WRITING = {
-    "inject": Writing(("inject", "IN", "--base", str(SAMPLES / "filters/first.onnx"), "-o", "OUT"), STREAM, "o.266"),
+    "inject": Writing(("inject", "IN", "--base", str(SAMPLES / "filters/tiny.onnx"), "-o", "OUT"), STREAM, "o.266"),
     "strip": Writing(("strip", "IN", "--type", "all", "-o", "OUT"), STREAM, "o.266"),
     "apply": Writing(("apply", "IN", "-o", "OUT", "--threads", "1"), STREAM, "o.yuv"),
     "apply_report": Writing(("apply", "IN", "--report", "OUT", "--threads", "1"), STREAM, "o.json"),
     "nnc_encode": Writing(("nnc", "encode", "IN", "-o", "OUT"), SAMPLES / "filters/tint_red.onnx", "o.nnc"),
     "nnc_decode": Writing(("nnc", "decode", "IN", "-o", "OUT"), ROOT / "tests/nnc/vectors/default.nnc", "o.npz"),
-    "prepare": Writing(("prepare", "IN", "-o", "OUT"), SAMPLES / "filters/first.onnx", "o.onnx"),
+    "prepare": Writing(("prepare", "IN", "-o", "OUT"), SAMPLES / "filters/tint_red.onnx", "o.onnx"),
     "eval": Writing(("eval", "IN", "--original", ORIGINAL, "--no-ssim", "--csv", "OUT"), STREAM, "o.csv"),
     "adapt_report": Writing(
-        ("adapt", "IN", "--original", ORIGINAL, "--base", str(SAMPLES / "filters/first.onnx"), "--steps", "1",
+        ("adapt", "IN", "--original", ORIGINAL, "--base", str(SAMPLES / "filters/tiny.onnx"), "--steps", "1",
          "--params", "last", "-o", "u.nnc", "--report", "OUT", "--device", "cpu"), STREAM, "o.json",
     ),
     "report": Writing(("report", "IN", "-o", "OUT", "--no-ssim"), STREAM, "o.html"),

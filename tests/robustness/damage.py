@@ -154,7 +154,7 @@ COMMANDS = (
     ("dump", "IN", "--summary"),
     ("validate", "IN"),
     ("strip", "IN", "--type", "all", "-o", "OUT", "--force"),
-    ("inject", "IN", "--base", str(SAMPLES / "filters/first.onnx"), "-o", "OUT", "--force"),
+    ("inject", "IN", "--base", str(SAMPLES / "filters/tiny.onnx"), "-o", "OUT", "--force"),
 )
 _ERROR = re.compile(r"nnpf: (?!note:|warning:)")
 

@@ -43,8 +43,8 @@ def ready(name: str) -> Writing:
 def filtered(tmp_path: Path) -> Path:
     """A stream with a filter: `apply` takes a few seconds for it."""
     stream = tmp_path / "filtered.266"
-    shutil.copy(SAMPLES / "filters/first.onnx", tmp_path)
-    assert run(["inject", str(STREAM), "--base", "first.onnx", "-o", str(stream)], tmp_path).returncode == 0
+    shutil.copy(SAMPLES / "filters/tiny.onnx", tmp_path)
+    assert run(["inject", str(STREAM), "--base", "tiny.onnx", "-o", str(stream)], tmp_path).returncode == 0
     return stream
 
 
@@ -55,7 +55,7 @@ def killed_at_random(writing: Writing, folder: Path, times: int, seed: int) -> N
     """SIGKILL at random moments: the file is the old one or the new one."""
     source, out = folder / f"in{writing.source.suffix}", folder / writing.out
     shutil.copy(writing.source, source)
-    shutil.copy(SAMPLES / "filters/first.onnx", folder)
+    shutil.copy(SAMPLES / "filters/tiny.onnx", folder)
     arguments = [*writing.filled(source, out), "--force"]
     began = time.monotonic()
     assert run(arguments, folder).returncode == 0

@@ -299,7 +299,7 @@ def _gains(before: Iterable[float], after: Iterable[float]) -> str:
 
 
 def _filter_names(applied: Any) -> str:
-    """`1 first.onnx` for what ran on a picture; records and their dictionaries alike."""
+    """`1 tiny.onnx` for what ran on a picture; records and their dictionaries alike."""
     names = []
     for item in applied:
         fields = item if isinstance(item, dict) else asdict(item)
