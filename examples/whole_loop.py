@@ -34,7 +34,7 @@ def encode(codec: str, pictures: int, crf: int, original: Path, coded: Path) -> 
         for container, name in ((lossless, "ffv1"), (mp4, encoder)):
             stream = container.add_stream(name, rate=25, width=208, height=112, pix_fmt="yuv420p")
             outputs.append((container, stream))
-        stream.codec_context.options = {f"{name.removeprefix('lib')}-params": f"{quiet}:crf={crf}:keyint=8:bframes=3"}
+        stream.codec_context.options = {f"{name.removeprefix('lib')}-params": f"{quiet}:crf={crf}:keyint=32:bframes=3"}
         for number, frame in enumerate(islice(source.decode(video=0), pictures)):
             part = av.VideoFrame.from_ndarray(frame.to_ndarray(format="rgb24")[:112, :208].copy(), format="rgb24")
             picture = part.reformat(format="yuv420p")

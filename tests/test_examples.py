@@ -15,7 +15,7 @@ def test_the_whole_loop(codec: str, tmp_path: Path) -> None:
     """Encoded, filtered, fitted and filtered again: each step is better than the one before."""
     pytest.importorskip("torch")
     command = [sys.executable, str(ROOT / "examples/whole_loop.py"), "--codec", codec, "--folder", str(tmp_path)]
-    small = ["--pictures", "10", "--steps", "50", "--slope", "0.002"]
+    small = ["--pictures", "10", "--steps", "100", "--slope", "0.002"]
     done = subprocess.run([*command, *small], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "picture 0, POC 0: nnpfc\npicture 0, POC 0: nnpfa\n" in done.stdout
