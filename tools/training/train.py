@@ -1,7 +1,7 @@
 """Train a post-filter and write it as ONNX with its record.
 
-    python tools/training/train.py tools/training/first.yaml --clips ../shared/clips MORE --work WORK \\
-        --output samples/filters/first.onnx
+    python tools/training/train.py tools/training/small.yaml --clips ../shared/clips MORE --work WORK \\
+        --output samples/filters/small.onnx
 
 MORE is the folder that more_clips.py wrote.
 
