@@ -47,7 +47,7 @@ class Limits:
         1 << 26, "of a graph after deflate: 64 MiB; deflate alone would allow 1000 times the payload"
     )
     model_bytes: int = limit(512 << 20, "the largest published post-filters stay below 100 MB; protobuf ends at 2 GB")
-    model_nodes: int = limit(100_000, "operators of a graph; published post-filters have below 1000")
+    model_nodes: int = limit(100_000, "operators of a graph; checking them takes time for each")
     tensor_elements: int = limit(
         1 << 31, "of one tensor inside a network: 8 GiB as float32; a graph that asks for more is broken or hostile"
     )
@@ -63,7 +63,7 @@ class Limits:
         2 << 30, "pictures that are kept for a filter of several input pictures; 64 of them, the most, at 3840x2160"
     )
     decoder_seconds: int = limit(
-        300, "for which a decoder program may write nothing; VTM takes some ten seconds for a picture of 8K"
+        300, "for which a decoder program may write nothing; slow ones take their time for a large picture"
     )
     uri_bytes: int = limit(512 << 20, "of all files that are fetched for a stream: as large as one model may be")
     uri_count: int = limit(
@@ -71,7 +71,7 @@ class Limits:
     )
     uri_seconds: int = limit(60, "for fetching one file, redirects included")
     uri_redirects: int = limit(3, "of one fetch")
-    uri_characters: int = limit(2048, "of a URI: what browsers and servers take")
+    uri_characters: int = limit(2048, "of a URI; a stream must not make requests of any size")
 
 
 _current = Limits()

@@ -34,6 +34,7 @@ PACKAGES = {
     "engine_openvino": ("nnpf",),
     "engine_onnxruntime": ("nnpf",),
     "engine_torch": ("nnpf",),
+    "torch_export": ("nnpf.torch_export",),
     "specification": ("nnpf.spec", "nnpf.describe", "nnpf.elements", "vsei.selection"),
     "y4m": ("nnpf.frames",),
     "commands": _PIPELINE,

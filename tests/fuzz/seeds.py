@@ -164,8 +164,19 @@ def _invented_models() -> Iterator[bytes]:
         yield model.SerializeToString()
 
 
+def exported_models() -> Iterator[bytes]:
+    """What torch.export.save writes, of a small network."""
+    import torch
+
+    network = torch.nn.Sequential(torch.nn.Conv2d(6, 6, 3, padding=1), torch.nn.ReLU(), torch.nn.PixelShuffle(1))
+    program = torch.export.export(network.eval(), (torch.zeros(1, 6, 8, 8),))
+    out = io.BytesIO()
+    torch.export.save(program, out)
+    yield out.getvalue()
+
+
 def specifications() -> Iterator[bytes]:
-    yield b"filters:\n- id: 1\n  base: first.onnx\nactivations:\n- target: 1\n"
+    yield b"filters:\n- id: 1\n  base: tiny.onnx\nactivations:\n- target: 1\n"
     yield (
         b"codec: vvc\nfilters:\n- {id: 1, base: tint_red.onnx, repeat: first, nnpfc: {nnpfc_padding_type: 1},\n"
         b"   updates: [{uri: 'file:a.nnc', at: 'poc:8,16'}]}\n"

@@ -20,6 +20,7 @@ from pathlib import Path
 from nnpf.errors import NnpfError
 from nnpf.nnc.errors import NncError
 from tests.fuzz import seeds
+from tests.fuzz.archive_mutations import mutated_archive
 from tests.fuzz.onnx_mutations import mutated_model
 from vsei import annexb, limits, messages, sei
 from vsei.errors import VseiError
@@ -214,7 +215,7 @@ def _folder() -> Path:
     memory = Path("/dev/shm")
     folder = tempfile.mkdtemp(prefix="nnpf-fuzz-", dir=memory if os.access(memory, os.W_OK) else None)
     (Path(folder) / "filter.onnx").write_bytes(seeds.small_filter())
-    (Path(folder) / "first.onnx").write_bytes((seeds.SAMPLES / "filters/first.onnx").read_bytes())
+    (Path(folder) / "tiny.onnx").write_bytes((seeds.SAMPLES / "filters/tiny.onnx").read_bytes())
     return Path(folder)
 
 
@@ -302,6 +303,7 @@ TARGETS = {
             "engine_onnxruntime", engine("onnxruntime"), seeds.onnx_models, _load_engine("onnxruntime"), mutated_model
         ),
         Target("engine_torch", engine("torch"), seeds.onnx_models, _load_engine("torch"), mutated_model),
+        Target("torch_export", onnx_model, seeds.exported_models, mutate=mutated_archive),
         Target("specification", specification, seeds.specifications),
         Target("y4m", y4m, seeds.y4m_files),
         Target("commands", commands, seeds.command_streams),
