@@ -35,6 +35,7 @@ BUFFER_BYTES = 1 << 20
 # Kinds of streams that are copied. Data streams (time codes, telemetry) mean something to one container only.
 _COPIED = ("video", "audio", "subtitle", "attachment")
 _ISO = (MP4, QUICKTIME)
+_LONGEST_PRIMING = Fraction(1, 10)  # seconds
 
 
 class ContainerFile:
@@ -317,7 +318,8 @@ class Others:
         """Copy what is shown or heard until then; None: all that is left."""
         while self._next is not None and (seconds is None or _begin_of(self._next) <= seconds):
             packet, self._next = self._next, next(self._packets, None)
-            if not packet.is_discard:  # before the beginning, by an edit list
+            # What an edit list cuts off stays away, but for what decoders of sound begin with (AAC: 2112 samples).
+            if not packet.is_discard or _begin_of(packet) >= -_LONGEST_PRIMING:
                 packet.stream = self._streams[packet.stream_index]
                 self._output.mux(packet)
 

@@ -200,6 +200,11 @@ def test_what_an_edit_list_cuts_off_is_not_shown(trimmed, tmp_path, capsys):
     assert out.read_bytes() == b"".join(shown)
     assert run("dump", trimmed, "--all") == 0
     assert capsys.readouterr().out.count("s, cut off by the edit list") == 6
+    mkv = tmp_path / "out.mkv"
+    assert run("apply", trimmed, "-o", mkv, "-q") == 0
+    assert container_files.pictures(mkv) == shown
+    begins = [packets[0][0] for packets in container_files.packets(mkv).values()]
+    assert abs(begins[0] - begins[1]) < Fraction(1, 10)  # the sound begins with the pictures
     again = tmp_path / "out.mp4"
     assert run("strip", trimmed, "-o", again, "--type", "all", "-q") == 0
     assert [p[0] for p in container_files.packets(again)[0]] == [p[0] for p in container_files.packets(trimmed)[0]]
