@@ -100,7 +100,8 @@ def decode_file(path: str | Path, *, threads: int = 0) -> Iterator[DecodedFrame]
     inside, parse it with `vsei` and use `decode`: FFmpeg's packets are not access units.
     """
     try:
-        container = av.open(str(path))
+        # Without "file:", a name with a colon is taken for a protocol; and what the file names may be a file only.
+        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
     except (av.FFmpegError, OSError) as error:
         raise NnpfError(f"cannot be opened as video: {_reason(error)}", subject=str(path)) from None
     with container:

@@ -375,3 +375,27 @@ def test_options_of_the_command_line() -> None:
     assert filtering.apply_options(parser.parse_args([]), "in.266").sources.fetcher is None
     with pytest.raises(UsageError, match="give URI=HASH, 64 hexadecimal digits"):
         filtering.apply_options(parser.parse_args(["--model-sha256", "a=12"]), "in.266")
+
+
+def test_a_playlist_does_not_make_the_decoder_fetch(tmp_path: Path) -> None:
+    """FFmpeg follows what some formats name; a file may lead to files only, and no further."""
+    from nnpf.decoding import decode_file
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        port = server.getsockname()[1]
+        playlist = tmp_path / "list.m3u8"
+        playlist.write_text(
+            f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2.0,\nhttp://127.0.0.1:{port}/x.ts\n#EXT-X-ENDLIST\n"
+        )
+        with pytest.raises(NnpfError, match="cannot be opened as video"):
+            next(decode_file(playlist))
+        with pytest.raises(TimeoutError):
+            server.accept()  # nobody has called
+
+
+def test_a_name_with_a_colon_is_a_file(tmp_path: Path, samples: Path) -> None:
+    from nnpf.decoding import decode_file
+
+    (tmp_path / "http:video.mkv").symlink_to(samples / "bbb.mkv")
+    assert next(decode_file(tmp_path / "http:video.mkv")).decode_index == 0
