@@ -23,6 +23,7 @@ SCHEMA is the JSON Schema of it. Files are named relative to the specification f
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,11 @@ _FILE_OR_HEX = {
     "additionalProperties": False,
     "oneOf": [{"required": ["hex"]}, {"required": ["file"]}],
     "properties": {"hex": _HEX, "file": {"type": "string"}},
+}
+_SHA256 = {
+    "type": "string",
+    "pattern": "^[0-9a-fA-F]{64}$",
+    "description": "of the file; with another one it is not sent",
 }
 _AT = {"type": ["string", "integer"], "description": f"which pictures: {selection.FORMS}"}
 _VALUE = {
@@ -105,6 +111,7 @@ SCHEMA: dict[str, Any] = {
                         "type": "string",
                         "description": "model file: .onnx (sent by URI) or .nnc (in the message)",
                     },
+                    "sha256": _SHA256,
                     "uri": {"type": "string", "description": "nnpfc_uri; default: the file name of the base"},
                     "tag_uri": {"type": "string", "description": "nnpfc_tag_uri; default: by the kind of the base"},
                     "repeat": {"enum": ["random_access", "clvs_start", "first"], "default": "random_access"},
@@ -118,6 +125,7 @@ SCHEMA: dict[str, Any] = {
                             "oneOf": [{"required": ["payload"]}, {"required": ["uri"]}],
                             "properties": {
                                 "payload": {"type": "string", "description": "file whose bytes are sent (.nnc)"},
+                                "sha256": _SHA256,
                                 "uri": {"type": "string", "description": "nnpfc_uri"},
                                 "tag_uri": {"type": "string", "default": describe.NNC_TAG},
                                 "at": _AT,
@@ -299,6 +307,7 @@ def _base(spec: Spec, path: KeyPath, entry: Mapping[str, Any], target: Target) -
     given = _given(spec, (*path, "nnpfc"), entry.get("nnpfc", {}))
     if file is not None and not file.endswith((ONNX_SUFFIX, *PAYLOAD_SUFFIXES)):
         raise spec.error((*path, "base"), f"{file!r} is neither {ONNX_SUFFIX} nor {', '.join(PAYLOAD_SUFFIXES)}")
+    _check_hash(spec, path, entry, file)
     if file is not None and "uri" not in entry and not file.endswith(ONNX_SUFFIX):
         identity |= {"nnpfc_mode_idc": nnpf.MODE_NNC, "nnpfc_payload": _bytes(spec, (*path, "base"), file)}
     elif "nnpfc_payload" in given:
@@ -364,6 +373,7 @@ def _update(
     spec: Spec, path: KeyPath, nnpfc_id: int, entry: Mapping[str, Any], purpose: Mapping[str, Any], target: Target
 ) -> Placement:
     identity: dict[str, Any] = {"nnpfc_id": nnpfc_id, "nnpfc_base_flag": 0, **purpose}
+    _check_hash(spec, path, entry, entry.get("payload"))
     if "payload" in entry:
         payload = _bytes(spec, (*path, "payload"), entry["payload"])
         identity |= {"nnpfc_mode_idc": nnpf.MODE_NNC, "nnpfc_payload": payload}
@@ -505,6 +515,17 @@ def _bytes(spec: Spec, path: KeyPath, file: str) -> bytes:
     if len(data) > allowed:
         raise spec.error(path, f"{file}: more than {allowed} bytes (--set-limit payload_bytes=N)")
     return data
+
+
+def _check_hash(spec: Spec, path: KeyPath, entry: Mapping[str, Any], file: str | None) -> None:
+    """Refuse a file that is not the one that the specification was written for."""
+    if "sha256" not in entry:
+        return
+    if file is None:
+        raise spec.error((*path, "sha256"), "there is no file whose hash this could be")
+    found = hashlib.sha256(_bytes(spec, path, file)).hexdigest()
+    if found != entry["sha256"].lower():
+        raise spec.error((*path, "sha256"), f"{file} has {found}")
 
 
 def _located(spec: Spec, path: KeyPath, error: VseiError | NnpfError) -> SpecError:

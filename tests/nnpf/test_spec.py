@@ -311,3 +311,24 @@ def spec_message(data, codec, files) -> SeiMessage:
         checked = spec.check(spec.Spec(data, None, Path(folder)))
         (taken,) = spec.taken(checked, codec)
     return taken.messages[0].message
+
+
+def test_files_by_hash(tmp_path):
+    """A file that is not the one that the specification was written for is not sent."""
+    import hashlib
+
+    (tmp_path / "filter.nnc").write_bytes(b"a base without a graph")
+    (tmp_path / "update.nnc").write_bytes(b"an update")
+    base = hashlib.sha256(b"a base without a graph").hexdigest()
+    update = hashlib.sha256(b"an update").hexdigest()
+    text = """
+filters:
+  - id: 1
+    base: filter.nnc
+    sha256: {base}
+    updates: [{{payload: update.nnc, sha256: {update}, at: "poc:8"}}]
+"""
+    assert len(placed(text.format(base=base, update=update.upper()), tmp_path)) == 2
+    for wrong, line in (({"base": update, "update": update}, 5), ({"base": base, "update": base}, 6)):
+        with pytest.raises(spec.SpecError, match=rf"line {line}.*sha256: .* has [0-9a-f]{{64}}"):
+            placed(text.format(**wrong), tmp_path)
