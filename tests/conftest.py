@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A deadline is of the clock, and other programs take their share of it. Where a hang is looked for, tests say so.
+settings.register_profile("nnpf", deadline=None)
+settings.load_profile("nnpf")
 
 ROOT = Path(__file__).resolve().parent.parent
 

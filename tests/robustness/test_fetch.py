@@ -91,7 +91,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send(b"\x1f\x8b", Content_Encoding="gzip")
 
     def silent(self) -> None:
-        time.sleep(5)
+        time.sleep(20)
 
     def dripping(self) -> None:
         self.send_response(200)
@@ -220,7 +220,7 @@ def test_a_server_that_takes_its_time(server: Server, fetcher: Fetcher, limit: C
     start = time.monotonic()
     with pytest.raises(NnpfError, match=r"was not there after 1 seconds \(--set-limit uri_seconds=N\)"):
         fetcher.fetch(server.uri(path))
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 10
 
 
 def test_a_handshake_that_never_ends(fetcher: Fetcher, limit: Callable[..., None]) -> None:
@@ -326,11 +326,11 @@ def test_the_address_that_was_checked_is_connected_to(
 
 def test_a_name_server_that_is_silent(monkeypatch: pytest.MonkeyPatch, limit: Callable[..., None]) -> None:
     limit(uri_seconds=1)
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(3) or [])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(20) or [])
     start = time.monotonic()
     with pytest.raises(NnpfError, match="was not there after 1 seconds"):
         Fetcher().fetch("https://models.test/f.onnx")
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 10
 
 
 def test_a_proxy_of_the_environment_is_not_asked(

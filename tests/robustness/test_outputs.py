@@ -115,7 +115,7 @@ def test_a_command_that_is_stopped_ends_soon_and_cleans_up(number: int, filtered
     assert process.returncode == 128 + number
     assert stderr.decode().splitlines()[-1] == "nnpf: stopped"
     assert b"Traceback" not in stderr
-    assert time.monotonic() - began < 3  # one second on a machine that does nothing else
+    assert time.monotonic() - began < 10  # one second on a machine that does nothing else
     assert not unfinished(tmp_path)
     assert not (tmp_path / "out.yuv").exists()
 
@@ -142,7 +142,7 @@ def test_a_step_that_cannot_be_interrupted_is_ended_all_the_same(tmp_path: Path)
     stop(process, signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert (process.returncode, stderr) == (130, b"nnpf: stopped\n")
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
     assert not list(tmp_path.iterdir())
 
 
