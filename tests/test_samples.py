@@ -159,7 +159,7 @@ def test_payload_is_the_filter(samples: Path, name: str) -> None:
     assert payload.keys() == plain.keys()
     for key, value in plain.items():
         if name in REAL:
-            np.testing.assert_allclose(payload[key], value, atol=0.004)
+            np.testing.assert_allclose(payload[key], value, atol=3e-4)
         else:
             np.testing.assert_array_equal(payload[key], value)
 
