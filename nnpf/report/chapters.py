@@ -411,6 +411,8 @@ def chapter_data(of: Chapter, index: int) -> dict[str, Any]:
         "label": of.run.label,
         "pictures": rows,
         "views": view_data(of, index),
+        # The one that says most about the others is shown first.
+        "first": next((i for i, view in enumerate(of.views) if view.why.startswith("median")), 0),
         "matrix": colour.matrix if colour.matrix in MATRICES else 1,
         "full": colour.full_range,
     }

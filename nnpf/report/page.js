@@ -357,7 +357,7 @@
 
     start() {
       if (this.sources) this.layout();
-      else this.open(Math.floor((this.views.length - 1) / 2), false);
+      else this.open(data.chapters[this.chapter].first, false);
     }
 
     async open(index, scroll = true) {

@@ -10,6 +10,9 @@ from tests.browser import chromium
 from tests.report.example import HOSTILE, taken
 from tests.report.test_page import report, some_views
 
+# Starting a browser and opening a page for each test takes a while where other programs run.
+pytestmark = pytest.mark.slow
+
 FORM = Format(48, 32, 1, 10, 10)
 # The colour of a place of the first canvas, in device pixels. (Read through a canvas of one pixel: the browser warns
 # when the large one is read again and again.)
