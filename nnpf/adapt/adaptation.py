@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from nnpf.adapt import DEFAULT_STEPS
 from nnpf.adapt.checkpoint import Checkpoint
 from nnpf.adapt.clip import ClipPicture, Segment
 from nnpf.adapt.coding import DENSITY, Coded, Coder
@@ -23,25 +24,31 @@ from nnpf.adapt.scope import scope_of
 from nnpf.errors import NnpfError
 from nnpf.metrics import Difference, average
 from nnpf.nnc.quantization import step_size
-from nnpf.prepare import update_tensor
 from nnpf.sources import Base, ModelSources, apply_update
 from vsei.messages import NnpfCharacteristics
 from vsei.nal import Codec
 
 # Pictures that step sizes are chosen on and progress is watched on; the decision is taken on all.
-WATCHED_PICTURES: Final = 8
+WATCHED_PICTURES: Final = 6
 # Pictures that are trained on. More of one segment show little that is new, and their tensors take memory.
 TRAINED_PICTURES: Final = 128
-# Share of the steps after which one of several scopes and step sizes is gone on with.
-_SCAN: Final = 0.15
-# Quantisation steps to try, in multiples of the one at which distortion and rate are in balance at high rate.
-STEP_MULTIPLES: Final = (0.5, 1.0, 2.0)
-# The gain is looked at this many times.
-_LOOKS: Final = 10
-# dB: less than this in three looks is standing still.
+# The quantisation step in the loop, as a multiple of the one at which distortion and rate are in balance at high rate.
+# There, half of it costs little; at the low rates of an update it lets more of what is learned through.
+STEP_MULTIPLE: Final = 0.5
+# The update is coded and measured this many times on the way.
+_LOOKS: Final = 8
+# dB: less than this in two looks is standing still. In the first half of the looks a fit may: a difference shows only
+# when it has grown to half a quantisation step.
 _STANDSTILL: Final = 0.001
-_PATIENCE: Final = 3
+_PATIENCE: Final = 2
 LEARNING_RATE: Final = 0.004
+# dB: a fit that has lost so much since its best look goes back to it, and on with half the learning rate.
+_LOST: Final = 0.03
+_LEAST_PACE: Final = 1 / 16
+# dB by which an update above the budget counts as worse: it comes after any that keeps to it.
+_OVER_BUDGET: Final = 100.0
+# An update above the budget makes bytes dearer, up to so many times from one look to the next.
+_LARGEST_PRESSURE: Final = 4.0
 
 Decision = Literal["update", "base", "off"]
 
@@ -51,19 +58,20 @@ class AdaptOptions:
     """How to adapt.
 
     Attributes:
-        params: see `nnpf.adapt.scope.scope_of`; "auto" tries several and keeps the one that pays most.
+        params: see `nnpf.adapt.scope.scope_of`; "auto": all of them, and the rate in the loss decides.
         budget: bytes that an update may have at most.
         steps: of gradient descent, for a segment.
         slope: dB of 6:1:1 PSNR for each factor e of rate; None: by the QP.
         serves: bytes of video that one update serves; None: those of its segment.
-        device, threads: of torch: "auto", "cpu", "cuda", "mps"; of the CPU.
+        device: of torch: "auto", "cpu", "cuda", "mps".
+        threads: of the CPU.
         checkpoints: a folder for them; None: none are kept.
         resume: go on from them.
     """
 
     params: str = "auto"
     budget: int | None = None
-    steps: int = 800
+    steps: int = DEFAULT_STEPS
     seed: int = 0
     slope: float | None = None
     serves: float | None = None
@@ -78,7 +86,7 @@ class Progress:
     """Where a fit stands. `gain`: 6:1:1 dB over the base on the watched pictures, by an update of `payload_bytes`."""
 
     segment: int
-    trial: str
+    params: str
     step: int
     steps: int
     gain: float
@@ -141,14 +149,6 @@ class SegmentResult:
         }
 
 
-def candidates(base: Base, params: str) -> list[str]:
-    """The scopes to try."""
-    if params != "auto":
-        return [params]
-    prepared = update_tensor(base.model)
-    return [*(["+".join(prepared.spans)] if prepared is not None else []), "last", "all"]
-
-
 def adapt_segment(
     base: Base,
     message: NnpfCharacteristics,
@@ -166,19 +166,6 @@ def adapt_segment(
             run.
     """
     return _Adaptation(base, message, segment, pictures, options, codec, tell).run()
-
-
-@dataclass(frozen=True, slots=True)
-class _Trial:
-    """A scope with quantisation parameters, by tensor."""
-
-    scope: str
-    multiple: float
-    parameters: Mapping[str, int]
-
-    @property
-    def label(self) -> str:
-        return f"{self.scope} x{self.multiple:g}"
 
 
 class _Adaptation:
@@ -199,7 +186,7 @@ class _Adaptation:
         self._checkpoint = Checkpoint(
             options.checkpoints, segment.index, self._identity(message), resume=options.resume
         )
-        self._receiver = Receiver(message)
+        self._receiver = Receiver(message, threads=options.threads)
         self._decoded = self._receiver.measure(None, pictures)
         self._filtered = self._receiver.measure(model, pictures)
         qp = float(np.mean([picture.picture.slice_qp_y for picture in pictures]))
@@ -217,6 +204,7 @@ class _Adaptation:
             self._price,
             codec=codec,
             budget=options.budget,
+            threads=options.threads,
         )
         trained = evenly(range(len(pictures)), TRAINED_PICTURES)
         self._data = FitData(
@@ -250,77 +238,62 @@ class _Adaptation:
     # --- fitting ---
 
     def _fitted(self) -> tuple[bytes | None, str]:
-        """The best payload, and of which scope and step."""
-        trial, fit, state = self._chosen()
-        state = self._advance(fit, trial, state, self._options.steps)
-        found = self._coder.best(fit.deltas(state), fit.curvature, trial.parameters)
-        return (None if found is None else found.payload), trial.scope
+        """The best payload, and which parameters were free."""
+        # With everything free, the rate in the loss keeps still what does not pay: where bytes are dear, all but the
+        # tensor of a prepared base.
+        wanted = "all" if self._options.params == "auto" else self._options.params
+        fit = Fit(
+            self._base.model,
+            scope_of(self._base.model, wanted),
+            self._data,
+            device=self._options.device,
+            seed=self._options.seed,
+            threads=self._options.threads,
+        )
+        parameters = {name: self._coder.parameter(float(h.mean()), STEP_MULTIPLE) for name, h in fit.curvature.items()}
+        state = self._descended(fit, parameters)
+        found = self._coder.best(fit.deltas(state), fit.curvature, parameters)
+        return (None if found is None else found.payload), wanted
 
-    def _trials(self, scope: str, fit: Fit) -> list[_Trial]:
-        """Step sizes to try for a scope: where distortion and rate are in balance, and on from there."""
-        return [
-            _Trial(
-                scope, multiple, {n: self._coder.parameter(float(h.mean()), multiple) for n, h in fit.curvature.items()}
-            )
-            for multiple in STEP_MULTIPLES
-        ]
-
-    def _chosen(self) -> tuple[_Trial, Fit, State]:
-        """What pays most after a part of the steps, and how far it has come."""
-        scopes = candidates(self._base, self._options.params)
-        known = self._checkpoint.decisions.get("chosen")
-        best: tuple[float, _Trial, Fit, State] | None = None
-        for scope in scopes:
-            if known is not None and known[0] != scope:
-                continue
-            fit = Fit(
-                self._base.model,
-                scope_of(self._base.model, scope),
-                self._data,
-                device=self._options.device,
-                seed=self._options.seed,
-                threads=self._options.threads,
-            )
-            for trial in self._trials(scope, fit):
-                if known is not None and known[1] != trial.multiple:
-                    continue
-                state = self._checkpoint.load(trial.label, fit.start())
-                net = 0.0
-                if known is None:
-                    state = self._advance(fit, trial, state, max(1, round(_SCAN * self._options.steps)))
-                    coded = self._coder.exact(fit.deltas(state), trial.parameters)
-                    net = -math.inf if coded is None else coded.net
-                if best is None or net > best[0]:
-                    best = net, trial, fit, state
-        assert best is not None
-        self._checkpoint.decide(chosen=[best[1].scope, best[1].multiple])
-        return best[1:]
-
-    def _advance(self, fit: Fit, trial: _Trial, state: State, until: int) -> State:
-        """Go on with a fit, looking at the gain now and then; a fit that stands still is not gone on with."""
-        total = self._options.steps
+    def _descended(self, fit: Fit, parameters: Mapping[str, int]) -> State:
+        """The state with the best look. The fit goes on until it stands still, or its steps are done."""
+        total, decisions = self._options.steps, self._checkpoint.decisions
         stride = max(1, math.ceil(total / _LOOKS))
-        key = f"gains {trial.label}"
-        gains: list[float] = list(self._checkpoint.decisions.get(key, []))
-        while state.step < until:
-            if len(gains) > _PATIENCE and max(gains[-_PATIENCE:]) < max(gains[:-_PATIENCE]) + _STANDSTILL:
-                break
-            goal = min(until, (state.step // stride + 1) * stride)
+        steps = {name: step_size(qp, DENSITY) for name, qp in parameters.items()}
+        start = fit.start()
+        state, best = (self._checkpoint.load(name, start) for name in ("now", "best"))
+        scores: list[float] = list(decisions.get("scores", []))
+        gains: list[float] = list(decisions.get("gains", []))
+        pace, pressure = float(decisions.get("pace", 1)), float(decisions.get("pressure", 1))
+        patient_from = int(decisions.get("patient_from", 0))
+        while state.step < total and pace >= _LEAST_PACE and not _stands_still(scores, patient_from):
             state = fit.run(
                 state,
-                goal,
+                min(total, (state.step // stride + 1) * stride),
                 total,
-                rate=self._price.per_byte,
-                learning_rate=LEARNING_RATE,
-                steps={name: step_size(qp, DENSITY) for name, qp in trial.parameters.items()},
+                rate=pressure * self._price.per_byte,
+                learning_rate=pace * LEARNING_RATE,
+                steps=steps,
             )
-            coded = self._coder.exact(fit.deltas(state), trial.parameters)
-            gains.append(0.0 if coded is None else coded.gain.combined)
-            size = 0 if coded is None else len(coded.payload)
-            self._tell(Progress(self._segment.index, trial.label, state.step, total, gains[-1], size))
-            self._checkpoint.save(trial.label, state)
-            self._checkpoint.decide(**{key: gains})
-        return state
+            coded = self._coder.exact(fit.deltas(state), parameters)
+            gained, size = (0.0, 0) if coded is None else (coded.gain.combined, len(coded.payload))
+            excess = size / (self._options.budget or math.inf)
+            # An update without any difference is not sent and costs nothing.
+            score = (0.0 if coded is None else coded.net) - (_OVER_BUDGET if excess > 1 else 0.0)
+            self._tell(Progress(self._segment.index, fit.label, state.step, total, gained, size))
+            if not scores or score > max(scores):
+                best = state
+                self._checkpoint.save("best", best)
+            elif gained < max(gains) - _LOST and excess <= 1:
+                state, pace = State(state.step, best.values, best.first, best.second), pace / 2
+                patient_from = len(scores) + 1
+            if excess > 1:
+                pressure *= min(_LARGEST_PRESSURE, excess)
+            scores.append(score)
+            gains.append(gained)
+            self._checkpoint.save("now", state)
+            self._checkpoint.decide(scores=scores, gains=gains, pace=pace, pressure=pressure, patient_from=patient_from)
+        return best
 
     # --- deciding ---
 
@@ -329,12 +302,12 @@ class _Adaptation:
         fallback: Decision = "base" if min(over_decoded.combined, over_decoded.luma) >= 0 else "off"
         decision: Decision = fallback
         reason = ""
-        after = None
+        after: Sequence[Difference] | None = None
         if coded is None:
             limit = "" if self._options.budget is None else f" that keeps to {self._options.budget} bytes"
             reason = f"no update{limit} changes anything for the better"
         else:
-            after = self._receiver.measure(coded.model, self._pictures)
+            after = coded.measured
             # The same over the decoded pictures: an update must make up for a base that does harm, too.
             total = min(
                 over_decoded.combined + coded.gain.combined - self._price.cost(coded.message_bytes),
@@ -379,3 +352,9 @@ class _Adaptation:
         }
         if changed - set(coded.tensors):
             raise NnpfError(f"changed, and not in the update: {', '.join(sorted(changed - set(coded.tensors)))}")
+
+
+def _stands_still(scores: Sequence[float], patient_from: int) -> bool:
+    """Whether the last looks brought nothing. Those before `patient_from` are not held against the fit."""
+    recent = scores[max(patient_from, _LOOKS // 2 - _PATIENCE) :][-_PATIENCE:]
+    return len(recent) == _PATIENCE and max(recent) < max(scores[:-_PATIENCE]) + _STANDSTILL

@@ -35,7 +35,7 @@ DENSITY: Final = 2
 # An element counts at most and at least so much of the mean when levels are chosen: estimates are noisy.
 _WEIGHT_RANGE: Final = (0.01, 100.0)
 # Weights of the rate, for the encoder, when levels are chosen.
-_RATES: Final = (0.05, 0.2, 0.6)
+_RATES: Final = (0.2,)
 # Six octaves of the step: then nothing is left of what was learned.
 _MOST_COARSER: Final = 24
 _START_CODE_BYTES: Final = 4
@@ -50,10 +50,10 @@ class Coded:
         message: the NNPFC message that carries it.
         message_bytes: of its SEI NAL unit with start code.
         model: the base with the update applied, as a receiver has it.
-        tensors: names of what is sent.
+        bytes_of: bytes of each tensor that is sent, with its header.
         steps: quantisation step of each of them.
-        dependent: those of them that are quantised dependently: each quantiser then has steps twice as large.
-        gain: over the base, on the pictures that were looked at.
+        measured: the pictures that were looked at, with the update.
+        gain: over the base, on these.
         net: dB of it that are left after what the bytes cost; of luma alone, if that is less.
     """
 
@@ -61,22 +61,25 @@ class Coded:
     message: NnpfCharacteristics
     message_bytes: int
     model: Model
-    tensors: tuple[str, ...]
+    bytes_of: Mapping[str, int]
     steps: Mapping[str, float]
-    dependent: frozenset[str]
+    measured: Sequence[Difference]
     gain: Gain
     net: float
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        return tuple(self.bytes_of)
 
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """How to code: by how much coarser than in the loop, with which weight of the rate, and what differs for single
-    tensors: their own change, or None where they are left out."""
+    """How to code: by how much coarser than in the loop (in units of the quantisation parameter), with which weight of
+    the rate, and which tensors are left out."""
 
-    by: int
-    rate: float
-    dependent: bool
-    changes: tuple[tuple[str, int | None], ...] = ()
+    by: int = 0
+    rate: float = 0.0
+    left_out: frozenset[str] = frozenset()
 
 
 class Coder:
@@ -85,6 +88,7 @@ class Coder:
     Args:
         pictures: that the gain is measured on, and `before`: what the base gives for them.
         budget: bytes that a payload may have at most.
+        threads: of the CPU.
     """
 
     def __init__(
@@ -98,10 +102,11 @@ class Coder:
         *,
         codec: Codec,
         budget: int | None = None,
+        threads: int = 1,
     ) -> None:
         self._base, self._message, self._receiver = base, message, receiver
         self._pictures, self._before = pictures, before
-        self._price, self._codec, self._budget = price, codec, budget
+        self._price, self._codec, self._budget, self._threads = price, codec, budget, threads
 
     def judged(self, payload: bytes, pictures: Sequence[ClipPicture], before: Sequence[Difference]) -> Coded:
         """A payload, decoded and applied as a receiver does it, measured on some pictures.
@@ -115,13 +120,13 @@ class Coder:
         decoder.decode(payload)
         assert decoder.last is not None
         size = message_bytes(message, self._codec)
-        found = gain(before, self._receiver.measure(model, pictures))
+        measured = self._receiver.measure(model, pictures)
+        found = gain(before, measured)
         net = min(found.combined - self._price.cost(size), found.luma - self._price.luma_cost(size))
         coded = decoder.last.coded
         steps = {tensor.name: tensor.step for tensor in coded if tensor.step is not None}
-        dependent = frozenset(tensor.name for tensor in coded if tensor.dependent)
-        names = tuple(tensor.name for tensor in coded)
-        return Coded(payload, message, size, model, names, steps, dependent, found, net)
+        bytes_of = {tensor.name: tensor.unit_bytes for tensor in coded}
+        return Coded(payload, message, size, model, bytes_of, steps, measured, found, net)
 
     def exact(self, deltas: Mapping[str, Floats], parameters: Mapping[str, int]) -> Coded | None:
         """The update whose levels are the differences, rounded, as they were in the loop of the fit; None where all are
@@ -130,7 +135,7 @@ class Coder:
         Args:
             parameters: quantisation parameter of each tensor.
         """
-        payload = self._encoded(deltas, _Choice(0, 0.0, False), parameters)
+        payload = self._encoded(deltas, _Choice(), parameters)
         return None if payload is None else self.judged(payload, self._pictures, self._before)
 
     def best(
@@ -139,8 +144,8 @@ class Coder:
         """The payload of these differences with the largest `net`; None where nothing is left of them, or where none
         keeps to the budget.
 
-        The steps of the fit are where the search begins: it goes to coarser and finer ones, all together and tensor
-        by tensor, chooses levels by rate, and tries to leave tensors out.
+        The steps of the fit are kept: the differences were learned with them. They get coarser only to keep to a
+        budget. Levels are chosen by rate, and tensors left out whose bytes are worth more than they do.
 
         Args:
             curvature: see `nnpf.adapt.fit.Fit`.
@@ -157,22 +162,26 @@ class Coder:
             found = tried[choice]
             return -math.inf if found is None else found.net
 
-        choice = _Choice(0, 0.0, False)
+        choice = _Choice()
         if self._budget is not None:
             # Coarser until it fits, or until nothing is left.
             while look(choice) == -math.inf and choice.by < _MOST_COARSER:
                 choice = replace(choice, by=choice.by + 1)
-        choice = max([choice, *(replace(choice, by=choice.by + by) for by in (-2, 2))], key=look)
         choice = max([choice, *(replace(choice, rate=rate) for rate in _RATES)], key=look)
-        # At equal distortion the step of dependent quantisation is about two thirds of a uniform one.
-        choice = max([choice, replace(choice, dependent=True, by=choice.by - 2)], key=look)
-        for name in parameters:
-            for change in (None, 2):
-                other = replace(choice, changes=(*choice.changes, (name, change)))
-                if look(other) > look(choice):
-                    choice = other
-                    break
+        found = tried[choice]
+        if found is None:
+            return None
+        small = [name for name in found.tensors if self._does_little(name, found, curvature)]
+        if 0 < len(small) < len(found.tensors):
+            choice = max([choice, replace(choice, left_out=frozenset(small))], key=look)
         return tried[choice]
+
+    def _does_little(self, name: str, coded: Coded, curvature: Mapping[str, Floats]) -> bool:
+        """Whether what a tensor changes is worth less than its bytes, as far as the curvature tells: what was learned
+        together is not worth the sum of its parts, so this only says what to try."""
+        change = coded.model.parameters[name] - self._base.model.parameters[name]
+        gained = _DB * float((curvature[name] * change * change).sum())
+        return gained < self._price.per_byte * coded.bytes_of[name]
 
     def parameter(self, curvature: float, multiple: float) -> int:
         """The quantisation parameter of a tensor whose elements matter so much: at a multiple of the uniform step at
@@ -191,20 +200,21 @@ class Coder:
         weights: Mapping[str, Floats] | None = None,
     ) -> bytes | None:
         """The payload; None where all levels are zero."""
-        changes = dict(choice.changes)
         low, high = coded_range(DENSITY)
         left: dict[str, Floats] = {}
         for name, delta in deltas.items():
-            if changes.get(name, 0) is None:
+            if name in choice.left_out:
                 continue
             step = step_size(parameters[name], DENSITY)
             # What the loop of the fit had: its zeros were zeros there too.
             left[name] = (np.round(delta / step) * step).astype(np.float32)
-        tensor_qp = {
-            name: min(max(parameters[name] + choice.by + (changes.get(name) or 0), low), high) for name in left
-        }
+        tensor_qp = {name: min(max(parameters[name] + choice.by, low), high) for name in left}
         settings = Settings(
-            tensor_qp=tensor_qp, qp_density=DENSITY, dependent=choice.dependent, rate_distortion=choice.rate
+            tensor_qp=tensor_qp,
+            qp_density=DENSITY,
+            dependent=False,  # the loop of the fit knows uniform quantisation only
+            rate_distortion=choice.rate,
+            threads=self._threads,
         )
         left = {name: value for name, value in left.items() if value.any()}
         while left:

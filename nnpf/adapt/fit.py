@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from nnpf.adapt.folding import folded
 from nnpf.adapt.measure import TrainingPicture
 from nnpf.adapt.scope import Scope
 from nnpf.engines.onnx_torch import TorchGraph
@@ -25,16 +26,17 @@ from nnpf.model import Model
 
 Floats = npt.NDArray[np.float32]
 
-# Side of the squares that are cut out of pictures, in tensor samples, without overlap; and how many make a batch.
+# Side of the squares that are cut out of pictures, in tensor samples, without overlap; and how many make a batch. At
+# the same number of samples, many small batches found more than few large ones.
 CROP: Final = 64
-BATCH: Final = 4
+BATCH: Final = 2
 # Batches that the curvature is estimated from.
-CURVATURE_BATCHES: Final = 10
+CURVATURE_BATCHES: Final = 16
 # An element that hardly matters is still not moved more than this much further than the mean one.
 _LARGEST_SCALE: Final = 5.0
 # Adam (Kingma and Ba, 2015), with one second moment for each tensor: with one for each element all of them would move
 # alike, and an update in which everything changes a little costs many times more than one in which little changes much.
-_BETA1, _BETA2, _EPSILON = 0.9, 0.99, 1e-8
+_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 # Loss per dB.
 DB: Final = 10 / math.log(10)
 
@@ -69,7 +71,7 @@ class Fit:
         self._model, self._scope, self._data, self._seed = model, scope, data, seed
         self._device = _device(device)
         self._threads = threads
-        self._graph = TorchGraph(model).to(self._device)
+        self._graph = TorchGraph(folded(model)).to(self._device)
         self._graph.requires_grad_(False)
         self._own = {name: self._graph.parameter_names[name] for name in scope.masks}
         self._base = {name: getattr(self._graph, own).detach() for name, own in self._own.items()}
@@ -85,6 +87,10 @@ class Fit:
         with _torch_threads(threads):
             self.curvature = self._curvature()
         self._scales = {name: self._scale(name) for name in self._own}
+
+    @property
+    def label(self) -> str:
+        return self._scope.label
 
     # --- batches ---
 
@@ -134,7 +140,7 @@ class Fit:
             )
             signs = (torch.randint(0, 2, target.shape, generator=generator) * 2 - 1).to(self._device)
             count = target.shape[0] * target.shape[2] * target.shape[3]
-            output = self._run(deltas, x, reduced=False)
+            output = self._run(deltas, x, reduced=self._reduced)
             if output.shape != target.shape:
                 raise NnpfError(f"gives {list(output.shape)}, {list(target.shape)} is wanted", subject=self._model.name)
             gradients = torch.autograd.grad((output * signs * (weights / count).sqrt()).sum(), list(deltas.values()))
@@ -187,7 +193,9 @@ class Fit:
     def _descended(
         self, state: State, until: int, total: int, rate: float, learning_rate: float, steps: Mapping[str, float]
     ) -> State:
-        values = {name: torch.from_numpy(v).to(self._device).requires_grad_() for name, v in state.values.items()}
+        values = {
+            name: torch.from_numpy(v.copy()).to(self._device).requires_grad_() for name, v in state.values.items()
+        }
         first = {name: torch.from_numpy(v.copy()).to(self._device) for name, v in state.first.items()}
         second = {name: torch.from_numpy(v.copy()).to(self._device) for name, v in state.second.items()}
         for step in range(state.step, until):

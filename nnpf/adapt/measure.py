@@ -78,11 +78,11 @@ def check_supported(model: Model, base: NnpfCharacteristics, picture: ClipPictur
 
 
 class Receiver:
-    """Runs models on pictures as `nnpf apply` does."""
+    """Runs models on pictures as `nnpf apply` does. `threads`: of the CPU; 0: all cores."""
 
-    def __init__(self, base: NnpfCharacteristics, *, engine: str = "auto", device: str = "auto") -> None:
+    def __init__(self, base: NnpfCharacteristics, *, threads: int = 0) -> None:
         self._base = base
-        self._engines = Engines(EngineChoice(engine=engine, device=device))
+        self._engines = Engines(EngineChoice(threads=threads))
         elements = {"nnpfa_target_id": base.nnpfc_id, "nnpfa_target_base_flag": 1}
         activation = form.complete(NnpfActivation, nnpfa, elements, {})
         self._active = Active(base.nnpfc_id, base, None, activation)

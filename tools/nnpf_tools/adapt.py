@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnpf.adapt import DEFAULT_STEPS
 from nnpf_tools.files import PIPE, UsageError, add_common, check_output, open_output
 from nnpf_tools.streams import open_source
 
@@ -37,7 +38,9 @@ SCHEMA_VERSION = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("stream", help="the clip as it will be sent: byte stream (Annex B), MP4, MOV, Matroska or MPEG-TS file")
+    parser.add_argument(
+        "stream", help="the clip as it will be sent: byte stream (Annex B), MP4, MOV, Matroska or MPEG-TS file"
+    )
     parser.add_argument("--original", metavar="FILE", required=True, help=".yuv, .y4m, or any video file")
     parser.add_argument("--original-depth", type=int, metavar="BITS", help="bit depth of a raw .yuv original")
     parser.add_argument("--base", metavar="MODEL", required=True, help="base filter, .onnx or .nnc")
@@ -45,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--params",
         default="auto",
-        help="what may change: multipliers, biases, last (last:2 ...), all, several joined by +, or auto (default)",
+        help="what may change: multipliers, biases, last (last:2 ...), all, several joined by +; auto (default): all, "
+        "of which little changes where bytes are dear",
     )
     parser.add_argument("--budget", type=int, metavar="BYTES", help="an update has at most so many bytes")
     parser.add_argument(
@@ -53,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="clip",
         help="an update for the clip (default), each random access segment: ras, or N pictures",
     )
-    parser.add_argument("--steps", type=int, default=800, help="of gradient descent for a segment (default 800)")
+    parser.add_argument(
+        "--steps", type=int, default=DEFAULT_STEPS, help=f"of gradient descent for a segment (default {DEFAULT_STEPS})"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (default 0)")
     parser.add_argument("--device", default="auto", help="of torch: cpu, cuda, mps (default: the fastest there is)")
     parser.add_argument(
@@ -91,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
     def tell(progress: Progress) -> None:
         if not args.quiet:
-            which = f"segment {progress.segment} of {len(parts)}, {progress.trial}"
+            which = f"segment {progress.segment} of {len(parts)}, {progress.params}"
             where = f"step {progress.step} of {progress.steps}"
             print(f"{which}: {where}, {progress.gain:+.3f} dB by {progress.payload_bytes} bytes", file=sys.stderr)
 
