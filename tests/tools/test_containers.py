@@ -234,7 +234,19 @@ def test_a_codec_that_carries_no_such_messages(command, tmp_path, samples, capsy
 @pytest.mark.parametrize(
     ("arguments", "code", "error"),
     [
-        (("strip", "MP4", "-o", "out.webm"), 1, "out.webm: .webm is not written; write .mp4 .mov .mkv .ts"),
+        (("strip", "MP4", "-o", "out.webm"), 2, "-o out.webm: .webm is not written; write .mp4 .mov .mkv .ts"),
+        (("inject", "MP4", "--base", "f.onnx", "-o", "out.avi"), 2, "-o out.avi: .avi is not written"),
+        (
+            ("inject", "SPEC", "MP4", "-o", "out.mp4"),
+            2,
+            "is a specification; the stream comes first: nnpf inject STREAM",
+        ),
+        (("inject", "MP4", "f.onnx", "-o", "out.mp4"), 2, "f.onnx is a filter, no specification: --base f.onnx"),
+        (
+            ("dump", "NOISE"),
+            1,
+            "noise.mp4: offset 0: no start code; not an Annex B byte stream, nor MP4, MOV, Matroska",
+        ),
         (("apply", "MP4", "-o", "out.mp4"), 2, "ffmpeg -i filtered.mkv out.mp4"),
         (("dump", "MP4", "--stream", "1"), 1, "stream 1 (audio, aac) is none of H.266, H.265, H.264"),
         (
@@ -252,7 +264,8 @@ def test_a_codec_that_carries_no_such_messages(command, tmp_path, samples, capsy
 def test_one_line_and_the_way_out(mp4, tmp_path, capsys, monkeypatch, arguments, code, error):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "spec.yaml").write_text("filters:\n  - id: 1\n")
-    names = {"MP4": str(mp4), "SPEC": str(tmp_path / "spec.yaml")}
+    (tmp_path / "noise.mp4").write_bytes(b"neither one thing nor the other" * 100)
+    names = {"MP4": str(mp4), "SPEC": str(tmp_path / "spec.yaml"), "NOISE": str(tmp_path / "noise.mp4")}
     assert run(*(names.get(a, a) for a in arguments)) == code
     text = capsys.readouterr().err
     assert error in text

@@ -23,7 +23,14 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, TypeVar, cast
 
 from nnpf_tools.files import PIPE, UsageError, add_common, check_output, open_output, progress
-from nnpf_tools.streams import OUTPUT_HELP, STREAM_HELP, add_container_arguments, open_edited, open_source
+from nnpf_tools.streams import (
+    OUTPUT_HELP,
+    STREAM_HELP,
+    add_container_arguments,
+    check_written,
+    open_edited,
+    open_source,
+)
 from vsei.annexb import split
 from vsei.edit import Inserted
 from vsei.errors import VseiError
@@ -178,6 +185,12 @@ class _Nowhere:
 def _check_usage(args: argparse.Namespace) -> None:
     if args.stream is None:
         raise UsageError("give a stream: nnpf inject STREAM SPEC.yaml -o OUT")
+    if args.stream.endswith((".yaml", ".yml")):
+        raise UsageError(
+            f"{args.stream} is a specification; the stream comes first: nnpf inject STREAM SPEC.yaml -o OUT"
+        )
+    if args.spec is not None and args.spec.endswith(MODEL_SUFFIXES):
+        raise UsageError(f"{args.spec} is a filter, no specification: --base {args.spec}")
     options = [f"--{name.replace('_', '-')}" for name in _OPTIONS if getattr(args, name) not in (None, [])]
     if args.spec is None and args.base is None and not args.update:
         raise UsageError("give either a specification file or --base (and --update)")
@@ -185,10 +198,14 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise UsageError(f"{', '.join(options)}: not together with a specification file, which says this")
     if args.output is None and not args.dry_run:
         raise UsageError("give an output: -o OUT, or -o - for standard output")
+    if args.output is not None:
+        check_written(args.output)
 
 
 # --- the common case -------------------------------------------------------------------------------------------------
 
+# What is sent as a filter; the library that knows them all is not imported for this.
+MODEL_SUFFIXES = (".onnx", ".nnc", ".pt2")
 _OPTIONS = ("base", "uri", "update", "id", "repeat", "activate", "activate_at", "set")
 _CALLED = {"updates": "--update", "nnpfc_id": "--id", "elements": "--set"}
 

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO
 
+from nnpf.container_formats import container_to_write
+from nnpf.errors import NnpfError
 from nnpf.opening import stream_of, writing
-from nnpf_tools.files import PIPE, open_input
+from nnpf_tools.files import PIPE, UsageError, open_input
 from vsei.annexb import NalUnit
 from vsei.errors import VseiError
 from vsei.nal import Codec
@@ -39,7 +41,9 @@ def open_source(args: argparse.Namespace, path: str | None = None) -> Iterator[S
         try:
             return identify(units, name, codec)
         except VseiError as error:
-            raise VseiError(f"{error.problem} (--codec)", offset=error.offset) from None
+            # What is no byte stream at all, --codec does not help.
+            way_out = ", nor MP4, MOV, Matroska or MPEG-TS" if "no start code" in error.problem else " (--codec)"
+            raise VseiError(error.problem + way_out, offset=error.offset) from None
 
     index = args.stream_index
     with open_input(path) as file, stream_of(file, name, codec, index, identified) as stream:
@@ -59,6 +63,15 @@ def open_edited(
         if output.left_out and not (args.quiet or args.video_only):
             print(f"nnpf: note: not copied: {', '.join(output.left_out)}", file=sys.stderr)
         yield output
+
+
+def check_written(output: str) -> None:
+    """UsageError: the name asks for a container that is not written."""
+    try:
+        if output != PIPE:
+            container_to_write(output)
+    except NnpfError as error:
+        raise UsageError(f"-o {error}") from None
 
 
 def add_container_arguments(parser: argparse.ArgumentParser) -> None:

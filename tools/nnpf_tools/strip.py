@@ -13,7 +13,14 @@ from collections import Counter
 
 from nnpf_tools import chosen
 from nnpf_tools.files import PIPE, add_common, check_output, open_output, progress
-from nnpf_tools.streams import OUTPUT_HELP, STREAM_HELP, add_container_arguments, open_edited, open_source
+from nnpf_tools.streams import (
+    OUTPUT_HELP,
+    STREAM_HELP,
+    add_container_arguments,
+    check_written,
+    open_edited,
+    open_source,
+)
 from vsei import edit
 from vsei.edit import Place
 from vsei.messages import payload_name
@@ -37,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    check_written(args.output)
     check_output(args.output, force=args.force, inputs=(args.stream,))
     nal_units: Counter[bool] = Counter()  # gone as a whole, or not
     names: Counter[str] = Counter()
