@@ -1,7 +1,8 @@
 """Show the SEI messages of a stream, with the pictures they stand at.
 
 By default the NNPFC and NNPFA messages, element by element. PICTURES are written as for `nnpf inject`: poc:8,16-24,
-output:0-9, decode:5, clvs:1, time:1.5-3, random_access, first. All indices are 0-based.
+output:0-9, decode:5, clvs:1, time:1.5-3, random_access, first. All indices are 0-based. Of a container, offsets
+count the bytes of the byte stream (Annex B) that its NAL units make, those of the decoder configuration record first.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ EPILOG = """examples:
   nnpf dump in.266 --summary             one screen
   nnpf dump in.266 --all                 one line for each NAL unit and SEI message
   nnpf dump in.266 --trace --type 210    every element with its bit position
+  nnpf dump in.mp4 --picture time:1.5-3  what comes with the pictures that are on screen then
   nnpf dump in.266 --json | jq '.messages[].fields.nnpfc_id'
 """
 

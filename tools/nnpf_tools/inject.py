@@ -6,6 +6,9 @@ output:0-9 (0-based, output order; plain numbers mean this), decode:5 (0-based, 
 (seconds: what is on screen then), or segments: random access pictures, and of the pictures that lead each the one that
 is output first.
 
+The stream may stand in a container (MP4, MOV, Matroska, MPEG-TS). What is written is a container or a byte stream, by
+the name of OUT; a pipe gets a byte stream. A byte stream that goes into a container gets its times by --fps.
+
 What is written is checked against the standard first. Existing NNPF messages are an error, unless --on-existing says
 otherwise.
 """
@@ -47,11 +50,13 @@ T = TypeVar("T")
 
 EPILOG = """examples:
   nnpf inject in.266 --base filter.onnx -o out.266
+  nnpf inject in.mp4 --base filter.onnx -o out.mp4         sound, times and all the rest are copied
+  nnpf inject in.266 --base filter.onnx -o out.mp4 --fps 50
   nnpf inject in.266 --base filter.nnc --update fitted.nnc@poc:0 --activate update -o out.266
   nnpf inject in.266 spec.yaml -o out.266 --on-existing replace
   nnpf inject in.266 spec.yaml --dry-run --fps 50          what would go where, and what it costs
   nnpf inject in.266 --base filter.onnx --for vtm -o out.266
-  cat in.266 | nnpf inject - spec.yaml -o - | nnpf dump -
+  ffmpeg -i in.mp4 -c copy -bsf:v vvc_mp4toannexb -f vvc - | nnpf inject - spec.yaml -o - | nnpf dump -
   nnpf inject --print-schema > inject.schema.json
 """
 

@@ -28,6 +28,7 @@ from vsei.restoring import Taken, TakenUnit
 
 EPILOG = """examples:
   nnpf strip in.266 -o out.266                               all post-filter messages
+  nnpf strip in.mp4 -o out.mp4                               sound, times and all the rest are copied
   nnpf strip in.266 -o out.266 --type all                    all SEI
   nnpf strip in.266 -o out.266 --type 132,user_data_unregistered
   nnpf strip in.266 -o out.266 --id 3 --picture poc:8-16     one filter, some pictures
