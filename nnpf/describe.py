@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # What tells the receiver that an ONNX file is at the URI. The same tag as the one other decoder of such messages takes.
 ONNX_TAG = "tag:onnx.ai,2017:onnx"
+# Neither PyTorch nor the standard has a tag for the format of torch.export; this one is of this program's making.
+PT2_TAG = "tag:pytorch.org,2025:torch.export"
 NNC_TAG = "tag:iso.org,2023:15938-17"  # H.274 8.28.1.2
 
 _NUMBER = re.compile(r"-?[0-9]{1,10}")

@@ -104,7 +104,7 @@ class CommonCase:
             entry |= {"base": self.base, "nnpfc": nnpfc}
             if self.uri is not None:
                 entry["uri"] = self.uri
-            elif self.base.endswith(spec.ONNX_SUFFIX) and not (self.decoder and self.decoder.uri_prefix):
+            elif self.base.endswith(spec.MODEL_SUFFIXES) and not (self.decoder and self.decoder.uri_prefix):
                 entry["uri"] = _uri_from(self.base, self.folder)
         updates = []
         for i, (payload, pictures) in enumerate(self.updates):

@@ -176,10 +176,10 @@ _STANDARD_DOMAINS = ("", "ai.onnx")
 
 
 def load(source: str | Path | bytes, name: str | None = None) -> Model:
-    """Read an ONNX model from a file or from bytes.
+    """Read a model from a file or from bytes: ONNX, or what torch.export.save wrote (`nnpf.torch_export`).
 
     Raises:
-        NnpfError: it is no ONNX model, is too large, or holds what is not allowed here.
+        NnpfError: it is neither, is too large, or holds what is not allowed here.
     """
     if isinstance(source, bytes):
         data, label = source, name or "model"
@@ -192,10 +192,15 @@ def load(source: str | Path | bytes, name: str | None = None) -> Model:
         except OSError as error:
             raise NnpfError(f"cannot be read: {error.strerror}", subject=label) from None
     _check_size(len(data), label)
-    try:
-        proto = onnx.load_model_from_string(data)
-    except (DecodeError, ValueError, RuntimeError):
-        raise NnpfError("is not an ONNX model", subject=label) from None
+    from nnpf import torch_export
+
+    if torch_export.is_archive(data):
+        proto = torch_export.convert(data, label)
+    else:
+        try:
+            proto = onnx.load_model_from_string(data)
+        except (DecodeError, ValueError, RuntimeError):
+            raise NnpfError("is not an ONNX model", subject=label) from None
     check(proto, label)
     return Model(proto, label)
 

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from nnpf import limits
 from nnpf import model as models
-from nnpf.describe import NNC_TAG, ONNX_TAG
+from nnpf.describe import NNC_TAG, ONNX_TAG, PT2_TAG
 from nnpf.errors import NnpfError, shortened
 from nnpf.model import Array, Model
 from vsei.messages import NnpfCharacteristics
@@ -128,7 +128,7 @@ def load_base(message: NnpfCharacteristics, sources: ModelSources) -> Base:
     if message.nnpfc_mode_idc != MODE_URI:
         return _decode_base(message.nnpfc_payload or b"", f"payload of NNPFC {message.nnpfc_id}")
     uri, tag = message.nnpfc_uri or "", message.nnpfc_tag_uri or ""
-    if tag not in (ONNX_TAG, NNC_TAG) and uri not in sources.by_uri:
+    if tag not in (ONNX_TAG, PT2_TAG, NNC_TAG) and uri not in sources.by_uri:
         raise NnpfError(f"model format {shortened(tag)!r} is not known", subject=shortened(uri))
     found = sources.find(uri)
     if tag == NNC_TAG or found.suffix == ".nnc":

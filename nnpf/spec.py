@@ -2,7 +2,7 @@
 
     filters:
       - id: 1
-        base: filters/first.onnx        # .onnx is sent by URI, .nnc in the payload
+        base: filters/tiny.onnx        # .onnx is sent by URI, .nnc in the payload
         repeat: random_access           # where the base stands: random_access (default), clvs_start, first
         nnpfc: {nnpfc_padding_type: 1}  # elements of the message; the rest is derived from the model, or default
         updates:
@@ -50,7 +50,8 @@ if TYPE_CHECKING:
 # payloadType is coded in units of 255, as many as there are; nobody will define so many.
 MAX_PAYLOAD_TYPE = 1 << 16
 # What `base` may be. Everything but ONNX files is sent in the message, as a bitstream of ISO/IEC 15938-17.
-ONNX_SUFFIX = ".onnx"
+# Models as files of their own, sent by URI.
+MODEL_SUFFIXES = (".onnx", ".pt2")
 PAYLOAD_SUFFIXES = (".nnc", ".nnr", ".bin")
 
 _NONE_NEGATIVE = {"type": "integer", "minimum": 0}
@@ -305,17 +306,17 @@ def _base(spec: Spec, path: KeyPath, entry: Mapping[str, Any], target: Target) -
     model = None
     file = entry.get("base")
     given = _given(spec, (*path, "nnpfc"), entry.get("nnpfc", {}))
-    if file is not None and not file.endswith((ONNX_SUFFIX, *PAYLOAD_SUFFIXES)):
-        raise spec.error((*path, "base"), f"{file!r} is neither {ONNX_SUFFIX} nor {', '.join(PAYLOAD_SUFFIXES)}")
+    if file is not None and not file.endswith((*MODEL_SUFFIXES, *PAYLOAD_SUFFIXES)):
+        raise spec.error((*path, "base"), f"{file!r} is none of {', '.join((*MODEL_SUFFIXES, *PAYLOAD_SUFFIXES))}")
     _check_hash(spec, path, entry, file)
-    if file is not None and "uri" not in entry and not file.endswith(ONNX_SUFFIX):
+    if file is not None and "uri" not in entry and not file.endswith(MODEL_SUFFIXES):
         identity |= {"nnpfc_mode_idc": nnpf.MODE_NNC, "nnpfc_payload": _bytes(spec, (*path, "base"), file)}
     elif "nnpfc_payload" in given:
         identity["nnpfc_mode_idc"] = nnpf.MODE_NNC
     else:
         uri = _uri_for(target.decoder, spec.folder / file) if file is not None else ""
         uri = entry.get("uri", uri)
-        tag = describe.NNC_TAG if (file or uri).endswith(PAYLOAD_SUFFIXES) else describe.ONNX_TAG
+        tag = _tag_of(file or uri)
         identity |= {
             "nnpfc_mode_idc": nnpf.MODE_URI,
             "nnpfc_tag_uri": entry.get("tag_uri", tag),
@@ -330,6 +331,13 @@ def _base(spec: Spec, path: KeyPath, entry: Mapping[str, Any], target: Target) -
         raise _located(spec, (*path, "nnpfc"), error) from None
     repeat = selection.parse(entry.get("repeat", "random_access"))
     return message, Placement(repeat, _encoded(spec, (*path, "nnpfc"), message, target))
+
+
+def _tag_of(file: str) -> str:
+    """nnpfc_tag_uri for a file."""
+    if file.endswith(PAYLOAD_SUFFIXES):
+        return describe.NNC_TAG
+    return describe.PT2_TAG if file.endswith(".pt2") else describe.ONNX_TAG
 
 
 def _uri_for(decoder: Decoder | None, file: Path) -> str:
@@ -355,7 +363,7 @@ def _model(spec: Spec, path: KeyPath, file: str, target: Target) -> Model | None
     from nnpf.sources import ModelSources, load_base
 
     try:
-        if file.endswith(ONNX_SUFFIX):
+        if file.endswith(MODEL_SUFFIXES):
             return models.load(spec.folder / file, file)
         data = _bytes(spec, path, file)
         carrier = describe.characteristics(
@@ -363,7 +371,7 @@ def _model(spec: Spec, path: KeyPath, file: str, target: Target) -> Model | None
         )
         return load_base(carrier, ModelSources()).model
     except NnpfError as error:
-        if file.endswith(ONNX_SUFFIX):
+        if file.endswith(MODEL_SUFFIXES):
             raise spec.error(path, str(error)) from None
         target.note(f"{file}: {error.problem}; properties of the filter that are not given take their default", None)
         return None

@@ -147,7 +147,7 @@ def _models(paths: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
     elif "spec" in paths:
         given = spec.read(Path(paths["spec"]))
         for entry in given.data.get("filters", ()):
-            if entry.get("base", "").endswith(spec.ONNX_SUFFIX):
+            if entry.get("base", "").endswith(spec.MODEL_SUFFIXES):
                 model = given.folder / entry["base"]
                 yield entry.get("uri", spec.local_uri(model.name)), model
 

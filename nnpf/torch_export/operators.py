@@ -1,0 +1,638 @@
+"""ATen operators in terms of ONNX operators.
+
+Each function gets the builder and the operator's arguments by their names in torch's schema: tensors and sizes that
+depend on the input as names of values, all else as plain Python. Operators of several results get the sizes of these,
+too. Tested against torch itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from onnx import helper
+
+from nnpf.torch_export.archive import DTYPES
+
+if TYPE_CHECKING:
+    from nnpf.torch_export.conversion import Builder
+
+Function = Callable[..., Any]
+Size = int | str  # a number, or the name of a value
+_END = (1 << 63) - 1
+_FLOAT = 7  # ScalarType
+
+
+class Unsupported(Exception):
+    """A setting of an operator that is not covered."""
+
+
+OPERATORS: dict[str, Function] = {}
+
+
+def operator(*names: str) -> Callable[[Function], Function]:
+    """Register a function for operators, named without torch.ops."""
+
+    def register(function: Function) -> Function:
+        for name in names:
+            OPERATORS[f"aten.{name}" if not name.startswith("_operator.") else name] = function
+        return function
+
+    return register
+
+
+# --- element by element ----------------------------------------------------------------------------------------------
+
+for _aten, _onnx in {
+    "relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "abs": "Abs",
+    "neg": "Neg", "floor": "Floor", "ceil": "Ceil", "round": "Round", "sin": "Sin", "cos": "Cos", "erf": "Erf",
+    "reciprocal": "Reciprocal", "mish": "Mish", "hardswish": "HardSwish", "sign": "Sign",
+}.items():  # fmt: skip
+    operator(f"{_aten}.default")(lambda b, self, op=_onnx: b.node(op, [self]))
+for _aten, _onnx in {
+    "minimum.default": "Min", "maximum.default": "Max", "max.other": "Max", "min.other": "Min",
+}.items():  # fmt: skip
+    operator(_aten)(lambda b, self, other, op=_onnx: b.node(op, [self, other]))
+
+
+@operator(
+    "clone.default", "alias.default", "contiguous.default", "detach.default", "lift_fresh_copy.default",
+    "dropout.default", "feature_dropout.default", "dropout2d.default",
+)  # fmt: skip
+def _same(b: Builder, self: str | None = None, input: str | None = None, **settings: Any) -> str:
+    if settings.get("train"):
+        raise Unsupported("dropout in training; export the model in eval mode")
+    return str(b.node("Identity", [self or input or ""]))
+
+
+def _operands(b: Builder, x: Any, y: Any, alpha: float = 1) -> tuple[str, str]:
+    """Two operands of the same type; one may be a number."""
+    if not isinstance(x, str):
+        y, x = _operands(b, y, x)
+        return x, y if alpha == 1 else b.node("Mul", [y, b.constant(alpha, np.float32)])
+    dtype = b.dtype(x)
+    if isinstance(y, str):
+        other, value = b.dtype(y), y
+        if other != dtype and dtype.kind == "f":
+            value = b.node("Cast", [y], to=helper.np_dtype_to_tensor_dtype(dtype))
+        elif other != dtype:
+            x = b.node("Cast", [x], to=helper.np_dtype_to_tensor_dtype(other))
+            dtype = other
+    else:
+        if isinstance(y, float) and dtype.kind != "f":
+            dtype = np.dtype(np.float32)
+            x = b.node("Cast", [x], to=helper.np_dtype_to_tensor_dtype(dtype))
+        value = b.constant(y, dtype)
+    if alpha != 1:
+        value = b.node("Mul", [value, b.constant(alpha, dtype)])
+    return x, value
+
+
+def _binary(op: str, b: Builder, self: str, other: Any, alpha: float = 1) -> str:
+    return str(b.node(op, list(_operands(b, self, other, alpha))))
+
+
+for _aten, _onnx in {"add": "Add", "sub": "Sub", "mul": "Mul"}.items():
+    operator(f"{_aten}.Tensor", f"{_aten}.Scalar")(partial(_binary, _onnx))
+for _aten, _onnx in {"gt": "Greater", "ge": "GreaterOrEqual", "lt": "Less", "le": "LessOrEqual", "eq": "Equal"}.items():
+    operator(f"{_aten}.Tensor", f"{_aten}.Scalar")(partial(_binary, _onnx))
+operator("pow.Tensor_Tensor")(lambda b, self, exponent: b.node("Pow", [self, exponent]))
+operator("pow.Tensor_Scalar")(
+    lambda b, self, exponent: b.node("Mul", [self, self]) if exponent == 2 else _binary("Pow", b, self, float(exponent))
+)
+operator("square.default")(lambda b, self: b.node("Mul", [self, self]))
+operator("rsqrt.default")(lambda b, self: b.node("Reciprocal", [b.node("Sqrt", [self])]))
+operator("silu.default")(lambda b, self: b.node("Mul", [self, b.node("Sigmoid", [self])]))
+operator("softplus.default")(lambda b, self, beta=1, threshold=20: _softplus(b, self, beta))
+operator("leaky_relu.default")(lambda b, self, negative_slope=0.01: b.node("LeakyRelu", [self], alpha=negative_slope))
+operator("where.self")(lambda b, condition, self, other: b.node("Where", [condition, self, other]))
+
+
+def _softplus(b: Builder, x: str, beta: float) -> str:
+    if beta != 1:
+        raise Unsupported(f"beta {beta}")
+    return str(b.node("Softplus", [x]))
+
+
+@operator("rsub.Scalar", "rsub.Tensor")
+def _reversed_sub(b: Builder, self: str, other: Any, alpha: float = 1) -> str:
+    x, y = _operands(b, self, other)
+    if alpha != 1:
+        x = b.node("Mul", [x, b.constant(alpha, b.dtype(self))])
+    return str(b.node("Sub", [y, x]))
+
+
+@operator("div.Tensor", "div.Scalar", "div.Tensor_mode", "div.Scalar_mode")
+def _div(b: Builder, self: str, other: Any, rounding_mode: str | None = None) -> str:
+    if b.dtype(self).kind != "f":
+        raise Unsupported("division of integers")
+    quotient = _binary("Div", b, self, other)
+    if rounding_mode == "floor":
+        return str(b.node("Floor", [quotient]))
+    if rounding_mode is not None:
+        raise Unsupported(f"rounding_mode {rounding_mode}")
+    return quotient
+
+
+@operator("elu.default")
+def _elu(b: Builder, self: str, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> str:
+    if scale != 1 or input_scale != 1:
+        raise Unsupported("scales of elu")
+    return str(b.node("Elu", [self], alpha=float(alpha)))
+
+
+@operator("gelu.default")
+def _gelu(b: Builder, self: str, approximate: str = "none") -> str:
+    def number(value: float) -> str:
+        return b.constant(value, b.dtype(self))
+
+    if approximate == "none":
+        inner = b.node("Erf", [b.node("Mul", [self, number(math.sqrt(0.5))])])
+    else:
+        cube = b.node("Mul", [b.node("Mul", [self, self]), self])
+        total = b.node("Add", [self, b.node("Mul", [cube, number(0.044715)])])
+        inner = b.node("Tanh", [b.node("Mul", [total, number(math.sqrt(2 / math.pi))])])
+    half = b.node("Mul", [self, number(0.5)])
+    return str(b.node("Mul", [half, b.node("Add", [inner, number(1.0)])]))
+
+
+@operator("prelu.default", "_prelu_kernel.default")
+def _prelu(b: Builder, self: str, weight: str) -> str:
+    if b.rank(weight) == 1 and b.rank(self) > 2:  # along the channels
+        weight = b.node("Reshape", [weight, b.constant([-1] + [1] * (b.rank(self) - 2))])
+    return str(b.node("PRelu", [self, weight]))
+
+
+@operator("clamp.default", "clamp.Tensor", "hardtanh.default")
+def _clamp(
+    b: Builder, self: str, min: Any = None, max: Any = None, min_val: float = -1, max_val: float = 1, **none: Any
+) -> str:
+    if min is None and max is None:
+        min, max = min_val, max_val
+    low, high = (
+        "" if bound is None else bound if isinstance(bound, str) else b.constant(bound, b.dtype(self))
+        for bound in (min, max)
+    )
+    if any(isinstance(bound, str) and b.rank(bound) > 0 for bound in (min, max)):
+        result = self if min is None else b.node("Max", [self, low])
+        return str(result if max is None else b.node("Min", [result, high]))
+    return str(b.node("Clip", [self, low, high] if high else [self, low]))
+
+
+operator("clamp_min.default")(lambda b, self, min: _clamp(b, self, min=min))
+operator("clamp_max.default")(lambda b, self, max: _clamp(b, self, max=max))
+operator("relu6.default")(lambda b, self: _clamp(b, self, min=0, max=6))
+
+
+@operator("hardsigmoid.default")
+def _hard_sigmoid(b: Builder, self: str) -> str:
+    return str(b.node("HardSigmoid", [self], alpha=1 / 6, beta=0.5))
+
+
+@operator("softmax.int", "_softmax.default")
+def _softmax(b: Builder, self: str, dim: int, dtype: Any = None, half_to_float: bool = False) -> str:
+    return str(b.node("Softmax", [self], axis=dim))
+
+
+@operator("_to_copy.default", "to.dtype", "to.dtype_layout")
+def _to(b: Builder, self: str, dtype: int | None = None, **rest: Any) -> str:
+    if dtype is None:
+        return str(b.node("Identity", [self]))
+    return str(b.node("Cast", [self], to=helper.np_dtype_to_tensor_dtype(DTYPES[dtype])))
+
+
+# --- convolution, pooling, normalisation, products -------------------------------------------------------------------
+
+
+def _pair(value: Any, rank: int) -> list[int]:
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    return values * rank if len(values) == 1 else values
+
+
+def _conv(
+    b: Builder,
+    input: str,
+    weight: str,
+    bias: str | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    **unused: Any,
+) -> str:
+    rank = b.rank(weight) - 2
+    settings: dict[str, Any] = {"strides": _pair(stride, rank), "dilations": _pair(dilation, rank), "group": groups}
+    if isinstance(padding, str):
+        # torch puts the odd sample of "same" after, as SAME_UPPER does.
+        settings["auto_pad"] = {"same": "SAME_UPPER", "valid": "VALID"}[padding]
+    else:
+        settings["pads"] = _pair(padding, rank) * 2
+    return str(b.node("Conv", [input, weight, *([bias] if bias else [])], **settings))
+
+
+operator("conv1d.default", "conv2d.default", "conv3d.default", "conv1d.padding", "conv2d.padding")(_conv)
+
+
+@operator("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input")
+def _conv_transpose(
+    b: Builder,
+    input: str,
+    weight: str,
+    bias: str | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> str:
+    rank = b.rank(weight) - 2
+    return str(
+        b.node(
+            "ConvTranspose",
+            [input, weight, *([bias] if bias else [])],
+            strides=_pair(stride, rank),
+            dilations=_pair(dilation, rank),
+            pads=_pair(padding, rank) * 2,
+            output_padding=_pair(output_padding, rank),
+            group=groups,
+        )
+    )
+
+
+@operator("convolution.default")
+def _convolution(b: Builder, *, transposed: bool, output_padding: Any, **rest: Any) -> str:
+    return _conv_transpose(b, output_padding=output_padding, **rest) if transposed else _conv(b, **rest)
+
+
+def _pool(
+    op: str,
+    b: Builder,
+    self: str,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: Any = None,
+) -> str:
+    rank = b.rank(self) - 2
+    if divisor_override is not None or ceil_mode:
+        raise Unsupported("ceil_mode or divisor_override")
+    kernel = _pair(kernel_size, rank)
+    settings: dict[str, Any] = {
+        "kernel_shape": kernel,
+        "strides": _pair(stride, rank) if stride else kernel,
+        "pads": _pair(padding, rank) * 2,
+    }
+    if op == "MaxPool":
+        settings["dilations"] = _pair(dilation, rank)
+    else:
+        settings["count_include_pad"] = int(count_include_pad)
+    return str(b.node(op, [self], **settings))
+
+
+operator("avg_pool2d.default", "avg_pool1d.default")(partial(_pool, "AveragePool"))
+operator("max_pool2d.default", "max_pool1d.default", "max_pool2d_with_indices.default")(partial(_pool, "MaxPool"))
+
+
+@operator("adaptive_avg_pool2d.default", "_adaptive_avg_pool2d.default")
+def _adaptive_average_pool(b: Builder, self: str, output_size: Sequence[int]) -> str:
+    if list(output_size) != [1, 1]:
+        raise Unsupported(f"output_size {list(output_size)}")
+    return str(b.node("GlobalAveragePool", [self]))
+
+
+@operator("batch_norm.default", "_native_batch_norm_legit_no_training.default")
+def _batch_norm(
+    b: Builder,
+    input: str,
+    weight: str | None,
+    bias: str | None,
+    running_mean: str,
+    running_var: str,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    cudnn_enabled: bool = False,
+) -> str:
+    if training:
+        raise Unsupported("batch normalisation in training; export the model in eval mode")
+    if weight is None or bias is None:
+        raise Unsupported("batch normalisation without weight and bias")
+    return str(b.node("BatchNormalization", [input, weight, bias, running_mean, running_var], epsilon=eps))
+
+
+@operator("layer_norm.default", "native_layer_norm.default")
+def _layer_norm(
+    b: Builder,
+    input: str,
+    normalized_shape: Sequence[int],
+    weight: str | None = None,
+    bias: str | None = None,
+    eps: float = 1e-5,
+    cudnn_enable: bool = True,
+) -> str:
+    scale = weight or b.constant(np.ones(list(normalized_shape)), b.dtype(input))
+    inputs = [input, scale, *([bias] if bias else [])]
+    return str(b.node("LayerNormalization", inputs, axis=-len(normalized_shape), epsilon=eps))
+
+
+@operator("group_norm.default")
+def _group_norm(
+    b: Builder,
+    input: str,
+    num_groups: int,
+    weight: str | None = None,
+    bias: str | None = None,
+    eps: float = 1e-5,
+    cudnn_enabled: bool = True,
+) -> str:
+    dtype, rank = b.dtype(input), b.rank(input)
+    ones, zeros = (b.constant(np.full(num_groups, value), dtype) for value in (1, 0))
+    groups = b.node("Reshape", [input, b.constant([0, num_groups, -1])])
+    normal = b.node("InstanceNormalization", [groups, ones, zeros], epsilon=eps)
+    result = b.node("Reshape", [normal, b.node("Shape", [input])])
+    for op, parameter in (("Mul", weight), ("Add", bias)):
+        if parameter is not None:
+            shaped = b.node("Reshape", [parameter, b.constant([-1] + [1] * (rank - 2))])
+            result = b.node(op, [result, shaped])
+    return str(result)
+
+
+@operator("instance_norm.default")
+def _instance_norm(
+    b: Builder,
+    input: str,
+    weight: str | None = None,
+    bias: str | None = None,
+    running_mean: str | None = None,
+    running_var: str | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    cudnn_enabled: bool = True,
+) -> str:
+    if not use_input_stats or weight is None or bias is None:
+        raise Unsupported("instance normalisation with running statistics, or without weight and bias")
+    return str(b.node("InstanceNormalization", [input, weight, bias], epsilon=eps))
+
+
+operator("matmul.default", "mm.default", "bmm.default")(
+    lambda b, self, other=None, mat2=None: b.node("MatMul", [self, other or mat2])
+)
+
+
+@operator("linear.default")
+def _linear(b: Builder, input: str, weight: str, bias: str | None = None) -> str:
+    product = b.node("MatMul", [input, b.node("Transpose", [weight], perm=[1, 0])])
+    return str(b.node("Add", [product, bias]) if bias else product)
+
+
+@operator("addmm.default")
+def _addmm(b: Builder, self: str, mat1: str, mat2: str, beta: float = 1, alpha: float = 1) -> str:
+    return str(b.node("Gemm", [mat1, mat2, self], alpha=float(alpha), beta=float(beta)))
+
+
+operator("einsum.default")(lambda b, equation, tensors, path=None: b.node("Einsum", list(tensors), equation=equation))
+
+
+def _reduce(op: str, b: Builder, self: str, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> str:
+    dims = list(range(b.rank(self))) if dim is None or dim == [] else _pair(dim, 1)
+    return str(b.node(op, [self, b.constant(dims)], keepdims=int(keepdim)))
+
+
+for _aten, _onnx in {
+    "mean.dim": "ReduceMean", "sum.dim_IntList": "ReduceSum", "amax.default": "ReduceMax", "amin.default": "ReduceMin",
+    "mean.default": "ReduceMean", "sum.default": "ReduceSum",
+}.items():  # fmt: skip
+    operator(_aten)(partial(_reduce, _onnx))
+
+
+@operator("linalg_vector_norm.default")
+def _vector_norm(
+    b: Builder, self: str, ord: float = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None
+) -> str:
+    if ord != 2:
+        raise Unsupported(f"ord {ord}")
+    return _reduce("ReduceL2", b, self, dim, keepdim)
+
+
+# --- shapes and layout -----------------------------------------------------------------------------------------------
+
+
+def _vector(b: Builder, sizes: Sequence[Size]) -> str:
+    """A list of sizes as an int64 vector."""
+    if not any(isinstance(size, str) for size in sizes):
+        return b.constant(list(sizes))
+    parts = [
+        b.node("Unsqueeze", [size, b.constant([0])]) if isinstance(size, str) else b.constant([size]) for size in sizes
+    ]
+    return str(b.node("Concat", parts, axis=0))
+
+
+@operator("sym_size.int")
+def _size(b: Builder, self: str, dim: int) -> str:
+    # In operators that shape inference follows.
+    return str(b.node("Gather", [b.node("Shape", [self]), b.constant(dim % b.rank(self))], axis=0))
+
+
+def _size_arithmetic(op: str, builder: Builder, /, a: Size, b: Size) -> str:
+    return str(builder.node(op, [value if isinstance(value, str) else builder.constant(value) for value in (a, b)]))
+
+
+for _name, _onnx in {"add": "Add", "sub": "Sub", "mul": "Mul", "floordiv": "Div"}.items():
+    OPERATORS[f"_operator.{_name}"] = partial(_size_arithmetic, _onnx)
+
+
+@operator("view.default", "reshape.default", "_unsafe_view.default")
+def _view(b: Builder, self: str, size: Sequence[Size] = (), shape: Sequence[Size] = ()) -> str:
+    return str(b.node("Reshape", [self, _vector(b, size or shape)], allowzero=1))
+
+
+@operator("flatten.using_ints")
+def _flatten(b: Builder, self: str, start_dim: int = 0, end_dim: int = -1) -> str:
+    rank = b.rank(self)
+    start, end = start_dim % rank, end_dim % rank
+    before, after = b.node("Shape", [self], start=0, end=start), b.node("Shape", [self], start=end + 1, end=rank)
+    return str(b.node("Reshape", [self, b.node("Concat", [before, b.constant([-1]), after], axis=0)]))
+
+
+@operator("permute.default")
+def _permute(b: Builder, self: str, dims: Sequence[int]) -> str:
+    return str(b.node("Transpose", [self], perm=[dim % b.rank(self) for dim in dims]))
+
+
+@operator("transpose.int", "swapaxes.default")
+def _transpose(b: Builder, self: str, dim0: int, dim1: int) -> str:
+    order = list(range(b.rank(self)))
+    order[dim0], order[dim1] = order[dim1], order[dim0]
+    return str(b.node("Transpose", [self], perm=order))
+
+
+operator("t.default")(lambda b, self: b.node("Transpose", [self], perm=list(reversed(range(b.rank(self))))))
+operator("unsqueeze.default")(lambda b, self, dim: b.node("Unsqueeze", [self, b.constant([dim])]))
+operator("squeeze.dim", "squeeze.dims")(lambda b, self, dim: b.node("Squeeze", [self, b.constant(_pair(dim, 1))]))
+operator("cat.default", "concat.default")(lambda b, tensors, dim=0: b.node("Concat", list(tensors), axis=dim))
+
+
+@operator("stack.default")
+def _stack(b: Builder, tensors: Sequence[str], dim: int = 0) -> str:
+    return str(b.node("Concat", [b.node("Unsqueeze", [x, b.constant([dim])]) for x in tensors], axis=dim))
+
+
+@operator("expand.default")
+def _expand(b: Builder, self: str, size: Sequence[Size], implicit: bool = False) -> str:
+    # -1 keeps a size, as 1 does.
+    return str(b.node("Expand", [self, _vector(b, [1 if item == -1 else item for item in size])]))
+
+
+@operator("repeat.default")
+def _repeat(b: Builder, self: str, repeats: Sequence[Size]) -> str:
+    missing = len(repeats) - b.rank(self)
+    if missing:
+        self = b.node("Unsqueeze", [self, b.constant(list(range(missing)))])
+    return str(b.node("Tile", [self, _vector(b, repeats)]))
+
+
+@operator("slice.Tensor")
+def _slice(
+    b: Builder, self: str, dim: int = 0, start: Size | None = None, end: Size | None = None, step: int = 1
+) -> str:
+    begin, stop = start if start is not None else 0, end if end is not None else _END
+    if (begin, stop, step) == (0, _END, 1):
+        return str(b.node("Identity", [self]))
+    bounds = [_vector(b, [begin]), _vector(b, [stop])]
+    return str(b.node("Slice", [self, *bounds, b.constant([dim]), b.constant([step])]))
+
+
+@operator("select.int")
+def _select(b: Builder, self: str, dim: int, index: int) -> str:
+    return str(b.node("Gather", [self, b.constant(index)], axis=dim))
+
+
+@operator("split.Tensor", "split_with_sizes.default", "split.sizes", "chunk.default", "unsafe_split.Tensor")
+def _split(b: Builder, self: str, *, pieces: Sequence[Sequence[int | None]], dim: int = 0, **how: Any) -> list[str]:
+    lengths = [piece[dim] for piece in pieces]
+    if None in lengths:
+        raise Unsupported("pieces whose size depends on the input")
+    if len(lengths) == 1:
+        return [b.node("Identity", [self])]
+    return list(b.node("Split", [self, b.constant(lengths)], outputs=len(lengths), axis=dim))
+
+
+@operator("unbind.int")
+def _unbind(b: Builder, self: str, *, pieces: Sequence[Sequence[int | None]], dim: int = 0) -> list[str]:
+    return [b.node("Gather", [self, b.constant(index)], axis=dim) for index in range(len(pieces))]
+
+
+@operator("pixel_shuffle.default")
+def _pixel_shuffle(b: Builder, self: str, upscale_factor: int) -> str:
+    return str(b.node("DepthToSpace", [self], blocksize=upscale_factor, mode="CRD"))
+
+
+@operator("pixel_unshuffle.default")
+def _pixel_unshuffle(b: Builder, self: str, downscale_factor: int) -> str:
+    # SpaceToDepth has the block before the channels, torch after them.
+    factor = downscale_factor
+    blocks = b.node("SpaceToDepth", [self], blocksize=factor)
+    split = b.node("Reshape", [blocks, _vector(b, [0, factor * factor, -1])])
+    swapped = b.node(
+        "Transpose", [b.node("Reshape", [split, _split_channels(b, blocks, factor)])], perm=[0, 2, 1, 3, 4]
+    )
+    return str(b.node("Reshape", [swapped, b.node("Shape", [blocks])]))
+
+
+def _split_channels(b: Builder, blocks: str, factor: int) -> str:
+    first = b.node("Shape", [blocks], start=0, end=1)
+    last = b.node("Shape", [blocks], start=2, end=4)
+    return str(b.node("Concat", [first, b.constant([factor * factor, -1]), last], axis=0))
+
+
+def _pad(b: Builder, self: str, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> str:
+    rank = b.rank(self)
+    before, after = [0] * rank, [0] * rank
+    for at in range(len(pad) // 2):
+        before[rank - 1 - at], after[rank - 1 - at] = pad[2 * at], pad[2 * at + 1]
+    onnx_mode = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}[mode]
+    if onnx_mode == "wrap":
+        raise Unsupported("mode 'circular'")
+    inputs = [self, b.constant(before + after)]
+    if mode == "constant":
+        inputs.append(b.constant(value or 0, b.dtype(self)))
+    return str(b.node("Pad", inputs, mode=onnx_mode))
+
+
+operator("pad.default")(_pad)
+operator("constant_pad_nd.default")(lambda b, self, pad, value=0: _pad(b, self, pad, value=value))
+operator("reflection_pad1d.default", "reflection_pad2d.default")(
+    lambda b, self, padding: _pad(b, self, padding, "reflect")
+)
+operator("replication_pad2d.default", "replication_pad3d.default")(
+    lambda b, self, padding: _pad(b, self, padding, "replicate")
+)
+
+
+def _full(b: Builder, size: Sequence[Size], fill_value: float, dtype: int = _FLOAT, **rest: Any) -> str:
+    return str(b.node("Expand", [b.constant(fill_value, DTYPES[dtype]), _vector(b, size)]))
+
+
+operator("full.default")(_full)
+operator("zeros.default")(partial(_full, fill_value=0))
+operator("ones.default")(partial(_full, fill_value=1))
+
+
+# --- resampling ------------------------------------------------------------------------------------------------------
+
+
+def _upsample(
+    mode: str,
+    b: Builder,
+    input: str | None = None,
+    self: str | None = None,
+    output_size: Sequence[Size] | None = None,
+    align_corners: bool = False,
+    scale_factors: Sequence[float] | None = None,
+    scales_h: float | None = None,
+    scales_w: float | None = None,
+) -> str:
+    x = input or self
+    assert x is not None
+    transform = "asymmetric" if mode == "nearest" else "align_corners" if align_corners else "half_pixel"
+    settings: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": transform}
+    if mode == "nearest":
+        settings["nearest_mode"] = "floor"
+    if mode == "cubic":
+        settings["cubic_coeff_a"] = -0.75
+    scales = list(scale_factors) if scale_factors else [scales_h, scales_w] if scales_h and scales_w else None
+    if scales is not None:
+        return str(b.node("Resize", [x, "", b.constant([1, 1, *scales], np.float32)], **settings))
+    if output_size is None:
+        raise Unsupported("neither size nor scale")
+    sizes = b.node("Concat", [b.node("Shape", [x], start=0, end=2), _vector(b, output_size)], axis=0)
+    return str(b.node("Resize", [x, "", "", sizes], **settings))
+
+
+for _aten, _mode in {
+    "upsample_nearest2d": "nearest", "upsample_bilinear2d": "linear", "upsample_bicubic2d": "cubic",
+}.items():  # fmt: skip
+    operator(f"{_aten}.vec", f"{_aten}.default")(partial(_upsample, _mode))
+
+
+@operator("grid_sampler.default", "grid_sampler_2d.default")
+def _grid_sampler(
+    b: Builder, input: str, grid: str, interpolation_mode: int = 0, padding_mode: int = 0, align_corners: bool = False
+) -> str:
+    # Opset 18 still has the older names of the modes.
+    return str(
+        b.node(
+            "GridSample",
+            [input, grid],
+            mode=("bilinear", "nearest", "bicubic")[interpolation_mode],
+            padding_mode=("zeros", "border", "reflection")[padding_mode],
+            align_corners=int(align_corners),
+        )
+    )
