@@ -3,7 +3,7 @@
 The output is Y4M, raw planar YUV, or FFV1 in Matroska, which is without loss and has the timestamps and the sound of a
 container (by the name's end: .y4m, .yuv, .mkv; a pipe gets Y4M). It is in output order, at the bit depth that the
 messages give, cropped. Pictures without a filter in force are written as decoded. Filters that are named by a URI are
-looked for in one folder, that of the stream unless --model-root says another; nothing is fetched.
+looked for in one folder, that of the stream unless --model-root says another; https URIs only with --allow-fetch.
 """
 
 from __future__ import annotations
@@ -204,7 +204,8 @@ def _y4m(file: BinaryIO, rate: Fraction | None) -> Sink:
         nonlocal known
         if known is None:
             known = shown.frame.format
-            file.write(Y4mHeader(known, rate).to_bytes())
+            # Filters that add pictures raise the rate; Y4M has one for all, that of the first picture.
+            file.write(Y4mHeader(known, rate * shown.rate_factor if rate else None).to_bytes())
         elif shown.frame.format != known:
             raise NnpfError(f"pictures change from {known} to {shown.frame.format}, which Y4M cannot say; write .yuv")
         write_y4m_frame(file, shown.frame)
