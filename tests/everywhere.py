@@ -5,7 +5,7 @@
     python -m tests.everywhere random -- -k dump   what comes after -- is for pytest
 
 The repository is copied for each condition, so that the folder of the package can be read-only or have a strange name.
-As root, the read-only one is tried as the user nobody, for root may write everywhere.
+Root may write everywhere; for root the read-only folder is a file system that is mounted so, for these tests only.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SOME = (
     "tests/tools/test_inject.py",
     "tests/robustness/test_limits.py",
 )
-NOBODY = 65534
+_MOUNTED = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && cd "$0" && exec "$@"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,19 +110,16 @@ def run(condition: Condition, arguments: list[str]) -> int:
             environment["HOME"] = str(home)
             for variable in ("XDG_CACHE_HOME", "NUMBA_CACHE_DIR"):
                 environment.pop(variable, None)
-        if condition.read_only:
-            as_nobody = hasattr(os, "geteuid") and os.geteuid() == 0
-            if as_nobody:
-                os.chown(home, NOBODY, NOBODY)
-                os.chown(scratch, NOBODY, NOBODY)
+        if condition.read_only and hasattr(os, "geteuid") and os.geteuid() == 0:
+            command = ["unshare", "--mount", "sh", "-c", _MOUNTED, str(folder), *command]
+        elif condition.read_only:
             for path in (folder, *folder.rglob("*")):
                 path.chmod(path.stat().st_mode & ~0o222)
-            user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if as_nobody else {}
-            code = subprocess.run(command, cwd=folder, env=environment, check=False, **user).returncode  # type: ignore[call-overload]
-            for path in (folder, *folder.rglob("*")):
+        try:
+            return subprocess.run(command, cwd=folder, env=environment, check=False).returncode
+        finally:
+            for path in (folder, *folder.rglob("*")):  # so that it can be removed
                 path.chmod(path.stat().st_mode | 0o200)
-            return int(code)
-        return subprocess.run(command, cwd=folder, env=environment, check=False).returncode
 
 
 def main() -> int:

@@ -136,3 +136,9 @@ def test_a_network_that_takes_too_much_for_one_patch_is_refused() -> None:
     limits.take(["patch_bytes=100000"], {})
     with pytest.raises(NnpfError, match=r"one run would take .*--set-limit patch_bytes=N"):
         model.cost({"input": (1, 6, 100, 100)})
+
+
+def test_the_docs_list_the_limits_that_there_are() -> None:
+    """`python -m nnpf.limits` prints the table of docs/security.md."""
+    done = subprocess.run([sys.executable, "-m", "nnpf.limits"], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout in (ROOT / "docs/security.md").read_text("utf-8")
