@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from nnpf.characteristics import patch_process
 from nnpf.describe import macs_per_luma_sample
-from nnpf.filters import plan_patches
+from nnpf.filters import input_shapes, plan_patches
 from nnpf.frames import Format
 from nnpf.model import Model
 from vsei.messages import NnpfCharacteristics
@@ -85,9 +85,7 @@ def complexity(
         NnpfError: model, message and pictures do not suit each other, or the cost depends on the data.
     """
     plan = plan_patches(model, patch_process(base, form, out_bit_depth), patch).plan
-    shapes = {spec.name: tuple(1 if size is None else size for size in spec.shape) for spec in model.inputs}
-    shapes[model.tensor_input.name] = (1, *plan.patch_shape)
-    one_patch = model.cost(shapes).macs
+    one_patch = model.cost(input_shapes(model, plan, 1)).macs
     elements = {
         "nnpfc_inp_order_idc": base.nnpfc_inp_order_idc,
         "nnpfc_component_last_flag": base.nnpfc_component_last_flag,

@@ -393,7 +393,7 @@ def _batched(model: Model, max_batch: int, room: int, plan: PatchPlan) -> Patchi
         return Patching(plan, declared, True)
     if plan.num_patches == 1:
         return Patching(plan, 1)
-    peak = model.cost(_shapes(model, plan, 1)).peak_bytes
+    peak = model.cost(input_shapes(model, plan, 1)).peak_bytes
     batch = max(1, min(max_batch, plan.num_patches, room // max(1, peak)))
     # A graph that was exported for a batch of 1 mostly takes more; its shapes tell.
     return Patching(plan, batch if batch == 1 or _misfit(model, plan, batch) is None else 1)
@@ -405,14 +405,14 @@ def _max_positions(model: Model, process: PatchProcess, plan_for: Callable[[tupl
     for exponent in range(12, 31, 3):
         try:
             rows, columns = choose_patch(process, max_positions=1 << exponent)
-            cost = model.cost(_shapes(model, plan_for((rows, columns)), 1))
+            cost = model.cost(input_shapes(model, plan_for((rows, columns)), 1))
         except NnpfError:
             continue  # nothing so small is legal, or the graph takes one size only, which is tried later
         return max(1, CPU_ROOM * (rows + margin) * (columns + margin) // max(1, cost.peak_bytes))
     return 1 << 62
 
 
-def _shapes(model: Model, plan: PatchPlan, batch: int) -> dict[str, Shape]:
+def input_shapes(model: Model, plan: PatchPlan, batch: int) -> dict[str, Shape]:
     """Shapes of all inputs; those beside the patches are small vectors."""
     shapes: dict[str, Shape] = {
         spec.name: tuple(1 if size is None else size for size in spec.shape) for spec in model.inputs
@@ -429,7 +429,7 @@ def _misfit(model: Model, plan: PatchPlan, batch: int) -> NnpfError | None:
     if spec.shape[axis] not in (None, channels):
         return NnpfError(f"the model takes {spec}, the message says {channels} channels", subject=model.name)
     try:
-        cost = model.cost(_shapes(model, plan, batch))
+        cost = model.cost(input_shapes(model, plan, batch))
     except NnpfError as error:
         return error
     expected = plan.output_shape(batch, len(cost.output_shape))

@@ -632,6 +632,12 @@ def _resize_axis(x: Tensor, axis: int, size: int, scale: float, attributes: Attr
             "ceil": lambda: torch.ceil(near),
         }[how]()
         return take(index)
+    if attributes.get("antialias", 0) and scale < 1:
+        taps, weights = _antialiased(at, scale, mode, attributes, length)
+        result = torch.zeros((), dtype=x.dtype, device=x.device)
+        for tap, weight in zip(taps, weights, strict=True):
+            result = result + take(tap) * weight.to(x.device, x.dtype).reshape(weight_shape)
+        return result
     low = torch.floor(at)
     fraction = at - low
     if mode == "linear":
@@ -639,11 +645,7 @@ def _resize_axis(x: Tensor, axis: int, size: int, scale: float, attributes: Attr
         weight = fraction.to(x.device, x.dtype).reshape(weight_shape)
         return take(low) * (1 - weight) + take(low + 1) * weight
     if mode == "cubic":
-        a = attributes.get("cubic_coeff_a", -0.75)
-        distances = torch.stack([fraction + 1, fraction, 1 - fraction, 2 - fraction])
-        near_weights = ((a + 2) * distances - (a + 3)) * distances**2 + 1
-        far_weights = ((distances - 5) * distances + 8) * distances * a - 4 * a
-        weights = torch.where(distances <= 1, near_weights, far_weights)
+        weights = _cubic(torch.stack([fraction + 1, fraction, 1 - fraction, 2 - fraction]), attributes)
         taps = torch.stack([low - 1, low, low + 1, low + 2])
         if attributes.get("exclude_outside", 0):
             weights = torch.where((taps < 0) | (taps >= length), torch.zeros_like(weights), weights)
@@ -653,6 +655,27 @@ def _resize_axis(x: Tensor, axis: int, size: int, scale: float, attributes: Attr
             result = result + take(tap) * weight.to(x.device, x.dtype).reshape(weight_shape)
         return result
     raise Unsupported(f"mode {mode!r}")
+
+
+def _cubic(distances: Tensor, attributes: Attributes) -> Tensor:
+    """Keys' kernel at distances from 0 to 2; 0 beyond."""
+    a = attributes.get("cubic_coeff_a", -0.75)
+    near = ((a + 2) * distances - (a + 3)) * distances**2 + 1
+    far = ((distances - 5) * distances + 8) * distances * a - 4 * a
+    weights = torch.where(distances <= 1, near, far)
+    return torch.where(distances < 2, weights, torch.zeros_like(weights))
+
+
+def _antialiased(at: Tensor, scale: float, mode: str, attributes: Attributes, length: int) -> tuple[Tensor, Tensor]:
+    """Positions and weights of the samples for each output sample: the kernel as wide as the output's raster."""
+    reach = (1 if mode == "linear" else 2) / scale
+    first = torch.floor(at - reach)
+    taps = first + torch.arange(2 * math.ceil(reach) + 2, dtype=torch.float64).reshape(-1, 1)
+    distances = (taps - at).abs() * scale
+    weights = (1 - distances).clamp(min=0) if mode == "linear" else _cubic(distances, attributes)
+    if attributes.get("exclude_outside", 0):
+        weights = torch.where((taps < 0) | (taps >= length), torch.zeros_like(weights), weights)
+    return taps, weights / weights.sum(0)
 
 
 @operator("Resize")
@@ -667,8 +690,6 @@ def resize(
     if opset < 11:
         raise Unsupported("opset 10; export with opset 11 or later")
     which = [_axis(a, x.ndim) for a in attributes.get("axes", range(x.ndim))]
-    if attributes.get("antialias", 0):
-        raise Unsupported("antialias")
     if sizes is not None and sizes.numel():
         targets = _ints(sizes)
         factors = [t / x.shape[a] for t, a in zip(targets, which, strict=True)]
