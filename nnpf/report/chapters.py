@@ -257,14 +257,13 @@ def _viewer(of: Chapter, index: int) -> Markup:
 def _how_shown(of: Chapter) -> list[Child]:
     size = sum(view.nbytes for view in of.views)
     text: list[Child] = [f"{len(of.views)} pictures, {number(size / 1e6, 2)} MB, every sample as it is. "]
-    if of.window is not None:
-        form = next(iter(of.views[0].sources.values())).whole
-        filtered = of.views[0].sources.get("filtered")
-        form = filtered.whole if filtered is not None else form
-        text.append(
-            f"Cut to {of.window.width}\u00d7{of.window.height} at {of.window.left}, {of.window.top} "
-            f"of {form.width}\u00d7{form.height}. "
-        )
+    for planes in {view.sources["filtered"].whole: view.sources["filtered"] for view in of.views}.values():
+        part, form = planes.window, planes.whole
+        if (part.width, part.height) != (form.width, form.height):
+            text.append(
+                f"Cut to {part.width}\u00d7{part.height} at {part.left}, {part.top} "
+                f"of {form.width}\u00d7{form.height}. "
+            )
     colour = of.facts.colour if of.facts is not None else Colour()
     matrix, spread = matrix_of(colour), "full" if colour.full_range else "narrow"
     if colour.matrix == UNSPECIFIED:

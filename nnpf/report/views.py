@@ -129,23 +129,26 @@ def take(
         whole: show whole pictures of any size.
 
     Returns:
-        The pictures, and the window; None where they are whole.
+        The pictures, and the window of the first one; None where that is whole.
 
     Raises:
         NnpfError: the window is not inside the picture.
     """
     views: list[View] = []
     left = set(wanted)
+    # Where the size of pictures changes on the way, each size has a window of its own.
+    automatic: dict[Format, Window | None] = {}
     for picture in pictures if left else ():
         if picture.output_index not in left:
             continue
         left.discard(picture.output_index)
-        if window is None and not whole:
-            window = _automatic(picture)
-        views.append(_view(picture, wanted[picture.output_index], window))
+        form = picture.filtered.format
+        if window is None and not whole and form not in automatic:
+            automatic[form] = _automatic(picture)
+        views.append(_view(picture, wanted[picture.output_index], window or automatic.get(form)))
         if not left:
             break
-    return views, window
+    return views, window or next(iter(automatic.values()), None)
 
 
 def _automatic(picture: Taken) -> Window | None:

@@ -222,6 +222,16 @@ def test_large_pictures_are_cut_where_the_filter_changes_most():
     assert window.left + window.width > 1700 and window.top + window.height > 900
 
 
+def test_each_size_of_a_stream_has_a_window_of_its_own():
+    """Reference picture resampling: what fits the first picture may be outside of the next one."""
+    large, small = Format(1920, 1080), Format(64, 48)
+    found, window = views.take([taken(0, large, large, None), taken(1, small, small, None)], {0: "x", 1: "y"}, None)
+    assert [v.sources["filtered"].window.width for v in found] == [848, 64]
+    assert window is not None and window.width == 848
+    page = render(report(views=found, window=window))
+    assert "Cut to 848\u00d7480 at" in page and "of 64\u00d748" not in page
+
+
 def test_a_window_outside_is_refused():
     with pytest.raises(NnpfError, match="is not inside the picture of 32x16"):
         views.take([taken(0, FORM, FORM, None)], {0: "x"}, Window(0, 0, 33, 16))
