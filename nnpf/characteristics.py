@@ -105,6 +105,11 @@ def output_pictures(c: NnpfCharacteristics) -> tuple[OutputPicture, ...]:
     return tuple(pictures)
 
 
+def rate_factor(c: NnpfCharacteristics) -> int:
+    """How many pictures a filter shows for each interval between two input pictures."""
+    return 1 + max(c.nnpfc_interpolated_pics or (0,)) if c.nnpfc_purpose & PICTURE_RATE_UPSAMPLING else 1
+
+
 def furthest_output(c: NnpfCharacteristics) -> int:
     """The largest index of an input picture that an output picture stands for, or follows: how many pictures later than
     itself a picture may be shown."""

@@ -281,7 +281,10 @@ class _Stream:
         if held is None:
             return None
         since, message = held
-        if message.fp_arrangement_cancel_flag or (since != picture.poc and not message.fp_arrangement_persistence_flag):
+        # H.264 has a period in place of a flag: 0 this picture only, 1 until the next message, else as many POCs.
+        period = message.frame_packing_arrangement_repetition_period or 0
+        persists = message.fp_arrangement_persistence_flag or period == 1 or picture.poc - since <= period
+        if message.fp_arrangement_cancel_flag or (since != picture.poc and not persists):
             return None
         if message.fp_arrangement_type != _TEMPORAL_INTERLEAVING:
             return None

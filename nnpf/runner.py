@@ -11,12 +11,14 @@ What cannot be done is an error, or a reason in the record; nothing is left out 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
+from itertools import zip_longest
 from typing import Literal
 
 import numpy as np
@@ -28,6 +30,7 @@ from nnpf.characteristics import (
     filtered_inputs,
     num_input_pics,
     output_pictures,
+    rate_factor,
     strength_control,
 )
 from nnpf.engines import Precision
@@ -116,11 +119,15 @@ class PictureRecord:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shown:
-    """A picture to show, the decoded one that it stands for (see PictureRecord), and the record."""
+    """A picture to show, the decoded one that it stands for (see PictureRecord), and the record.
+
+    `rate_factor`: how many pictures are shown for each interval between two coded ones, by the filters in force.
+    """
 
     frame: Frame
     decoded: Frame
     record: PictureRecord
+    rate_factor: int = 1
 
 
 @contextmanager
@@ -151,6 +158,8 @@ def apply(
 
 
 Kind = Literal["decoded", "filtered", "interpolated", "extrapolated"]
+# Gives a picture when it is called for; waits for its filters. None: it could not be made, and need not be.
+Showing = Callable[[], Shown | None]
 
 
 @dataclass(slots=True, eq=False)
@@ -189,15 +198,17 @@ class _Slot:
         pictures = {id(picture): picture for picture in (self.picture, *self.stages)}
         return sum(picture.format.file_bytes for picture in pictures.values())
 
-    def show(self, *, skip_failures: bool) -> Iterator[Callable[[], Shown | None]]:
-        """What is shown for it, each when it is called for; None for an additional picture that could not be made."""
-        self.shown = True
+    def items(self) -> list[_Extra]:
+        """What is shown for it, in order; complete when nothing can change it any more."""
         own = _Extra("filtered", Fraction(0), self.picture, self.made_by)
-        # The lists are complete: pictures are shown when nothing can change them any more.
-        for item in sorted((*self.extras, own), key=lambda extra: extra.offset):
-            yield partial(self._shown, item, item is own, skip_failures)
+        return sorted((*self.extras, own), key=lambda item: item.offset)
 
-    def _shown(self, item: _Extra, own: bool, skip_failures: bool) -> Shown | None:
+    def show(self, item: _Extra, position: Fraction, skip_failures: bool) -> Showing:
+        """An item, when it is called for; None for an additional picture that could not be made."""
+        return partial(self._shown, item, position, skip_failures)
+
+    def _shown(self, item: _Extra, position: Fraction, skip_failures: bool) -> Shown | None:
+        own = item.kind == "filtered"
         if skip_failures and not own and item.inferences[0].problem() is not None:
             return None
         frame = item.picture.frame()
@@ -215,13 +226,14 @@ class _Slot:
             picture.poc,
             picture.clvs,
             "decoded" if own and not applied else item.kind,
-            float(self.source.output_index + item.offset),
+            float(position),
             tuple(applied),
             tuple(dict.fromkeys(reasons)),
             self.source.hash_check,
             self.source.faults if own else (),
         )
-        return Shown(frame, self.source.frame, record)
+        factor = math.prod(rate_factor(active.base) for active in self.source.active)
+        return Shown(frame, self.source.frame, record, factor)
 
 
 @contextmanager
@@ -251,6 +263,7 @@ class _Runner:
         self._filters = Filters(options.sources, choice)
         self._inferences = Inferences(self._lanes)
         self._slots: deque[_Slot] = deque()  # the current picture last
+        self._first_view: _Slot | None = None  # of a pair of temporally interleaved pictures, until the other one comes
         self._complete = True  # whether the slots go back as far as any filter may ask
 
     def close(self) -> None:
@@ -258,7 +271,7 @@ class _Runner:
 
     def run(self, pictures: Iterator[InputPicture]) -> Iterator[Shown]:
         """The pictures to show. Filters run some pictures ahead of the one that is taken."""
-        waiting: deque[Callable[[], Shown | None]] = deque()
+        waiting: deque[Showing] = deque()
         for item in self._decided(pictures):
             waiting.append(item)
             if len(waiting) > _AHEAD * self._lanes and (shown := waiting.popleft()()) is not None:
@@ -267,7 +280,7 @@ class _Runner:
             if (shown := waiting.popleft()()) is not None:
                 yield shown
 
-    def _decided(self, pictures: Iterator[InputPicture]) -> Iterator[Callable[[], Shown | None]]:
+    def _decided(self, pictures: Iterator[InputPicture]) -> Iterator[Showing]:
         """Goes through the pictures, starts inferences, and gives what is shown when nothing can change it."""
         ahead: deque[InputPicture] = deque()
 
@@ -288,11 +301,35 @@ class _Runner:
             self._forget(current)
         yield from self._settled(-1)
 
-    def _settled(self, delay: int) -> Iterator[Callable[[], Shown | None]]:
+    def _settled(self, delay: int) -> Iterator[Showing]:
         """Show what no later inference can change."""
         for at, slot in enumerate(self._slots):
             if not slot.shown and len(self._slots) - 1 - at >= delay:
-                yield from slot.show(skip_failures=self._options.skip_failures)
+                slot.shown = True
+                yield from self._in_turn(slot)
+        if delay < 0:
+            yield from self._in_turn(None)
+
+    def _in_turn(self, slot: _Slot | None) -> Iterator[Showing]:
+        """The items of a slot. Of temporally interleaved pictures those of two slots, one for each view, in turn: with
+        added pictures, too, the views must alternate."""
+        first, self._first_view = self._first_view, None
+        skip = self._options.skip_failures
+        if first is not None:
+            pair = [first]
+            if slot is not None and slot.source.frame0 == (not first.source.frame0):
+                pair.append(slot)
+                slot = None
+            items = _alternating(pair)
+            for at, (owner, item) in enumerate(items):
+                # They share the intervals of their coded pictures evenly, and the last one stays where it is.
+                before = Fraction(len(pair) * (len(items) - 1 - at), len(items))
+                yield owner.show(item, pair[-1].source.output_index - before, skip)
+        if slot is not None and slot.source.frame0 is not None and slot.extras:
+            self._first_view = slot
+        elif slot is not None:
+            for item in slot.items():
+                yield slot.show(item, slot.source.output_index + item.offset, skip)
 
     def _forget(self, current: InputPicture) -> None:
         affordable = _KEPT_BYTES // self._slots[-1].nbytes
@@ -474,6 +511,12 @@ class _Runner:
 
     def _strength(self, picture: Picture) -> Fraction:
         return strength_control(picture.slice_qp_y, picture.format.bit_depth_luma, h266=self._codec is Codec.VVC)
+
+
+def _alternating(slots: Sequence[_Slot]) -> list[tuple[_Slot, _Extra]]:
+    """The items of slots in turn; those that one has more of at the end."""
+    lists = ([(slot, item) for item in slot.items()] for slot in slots)
+    return [entry for turn in zip_longest(*lists) for entry in turn if entry is not None]
 
 
 def _label(active: Active, slot: _Slot) -> str:

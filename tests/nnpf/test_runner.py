@@ -23,7 +23,8 @@ from tests.nnpf.streams import activation, characteristics, md5, nal_units, save
 from tests.nnpf.test_frames import picture
 from vsei import messages
 from vsei.annexb import NalUnit
-from vsei.messages import Message
+from vsei.messages import Message, form
+from vsei.messages.display import FramePackingArrangement, frame_packing_arrangement
 from vsei.messages.nesting import ScalableNesting
 from vsei.messages.processing_order import SeiProcessingOrder
 from vsei.nal import Codec
@@ -156,6 +157,42 @@ def test_picture_rate_upsampling(samples: Path, tmp_path: Path, decoded: list[Fr
         assert near(shown[3 * at + 1].frame, 0.75 * luma[at] + 0.25 * luma[at + 1])
         assert near(shown[3 * at + 2].frame, 0.25 * luma[at] + 0.75 * luma[at + 1])
     assert shown[0].record.reasons == ("NNPFA 1 has no effect: no picture of its output is shown",)
+
+
+def test_added_pictures_of_two_interleaved_views_alternate_too(
+    samples: Path, tmp_path: Path, decoded: list[Frame]
+) -> None:
+    luma_model(tmp_path, [[1 / 2, 1 / 2]])
+    message = characteristics(
+        purpose=8, num_input_pics_minus1=1, input_pic_filtering_flag=[0, 0], interpolated_pics=[1], **LUMA
+    )
+    views = [
+        (
+            f"output:{at}",
+            form.complete(
+                FramePackingArrangement,
+                frame_packing_arrangement,
+                {"fp_arrangement_type": 5, "fp_current_frame_is_frame0_flag": 1 - at % 2},
+                {},
+            ),
+        )
+        for at in range(PICTURES)
+    ]
+    placed = [("random_access", message), ("segments", activation()), *views]
+    shown = run(with_messages(samples / "bbb_q37.266", placed), tmp_path)
+    luma = [frame.planes[0].astype(float) for frame in decoded]
+    # Views A and B: A0 B0, then the ones between, A and B in turn; each from the pictures of its own view.
+    expected = [luma[0], luma[1]]
+    for at in range(2, PICTURES - 1, 2):
+        expected += [(luma[k] + luma[k - 2]) / 2 for k in (at, at + 1)] + [luma[at], luma[at + 1]]
+    expected += [(luma[64] + luma[62]) / 2, luma[64]]  # one picture without its partner
+    assert len(shown) == len(expected)
+    assert all(near(s.frame, value) for s, value in zip(shown, expected, strict=True))
+    positions = [s.record.position for s in shown]
+    assert positions[:10] == [0, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5]
+    assert positions[-3:] == [63, 63.5, 64]
+    assert positions == sorted(set(positions))
+    assert {s.rate_factor for s in shown} == {2}
 
 
 def test_a_filter_of_the_picture_before(samples: Path, tmp_path: Path, decoded: list[Frame]) -> None:

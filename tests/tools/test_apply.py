@@ -208,3 +208,23 @@ def test_a_damaged_stream_is_exit_code_3_with_keep_going(tinted, tmp_path, capsy
     assert "--keep-going" in capsys.readouterr().err
     assert main(["apply", str(broken), "--md5", "-q", "--keep-going"]) == 3
     assert "nnpf: fault: the decoder left out 2 pictures: POC 0, 2" in capsys.readouterr().err
+
+
+def test_a_filter_that_adds_pictures_raises_the_rate_of_a_y4m_file(samples, tmp_path):
+    from onnx import TensorProto, helper
+
+    from tests.nnpf.onnx_graphs import graph
+    from tests.nnpf.streams import activation, characteristics, save, with_messages
+
+    node = helper.make_node("ReduceMean", ["input"], ["output"], axes=[1], keepdims=1)
+    inputs = {"input": ((1, 2, None, None), TensorProto.FLOAT)}
+    save(tmp_path, graph([node], inputs, "output", output_rank=4, opset=17))
+    settings = {"num_input_pics_minus1": 1, "input_pic_filtering_flag": [0, 0], "interpolated_pics": [1]}
+    message = characteristics(purpose=8, inp_order_idc=0, out_order_idc=0, **settings)
+    units = with_messages(samples / "bbb_q37.266", [("random_access", message), ("segments", activation())])
+    stream, out = tmp_path / "in.266", tmp_path / "out.y4m"
+    stream.write_bytes(b"".join(b"\0\0\0\1" + bytes(unit.data) for unit in units))
+    assert main(["apply", str(stream), "-o", str(out), "-q", "--fps", "30000/1001"]) == 0
+    data = out.read_bytes()
+    assert b" F60000:1001 " in data[:100]
+    assert data.count(b"FRAME\n") == 2 * 65 - 1
