@@ -1,6 +1,6 @@
 """Messages put into a stream, as a specification says: the plan for one stream, checked, and carried out.
 
-with open_source("in.266") as source, open("out.266", "wb") as out:
+with open_stream("in.266") as source, open("out.266", "wb") as out:
     inject(source, plan(specification, source), out)
 """
 

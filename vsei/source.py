@@ -5,11 +5,9 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
-from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from vsei.annexb import NalUnit, read_chunks, split
@@ -101,14 +99,6 @@ class Source:
     def nal_units(self, progress: Progress | None = None) -> Iterator[NalUnit]:
         """All NAL units, from the start."""
         return split(counted(chain([self.head], read_chunks(self.rest())), progress))
-
-
-@contextmanager
-def open_source(path: str | PathLike[str], codec: Codec | None = None) -> Iterator[Source]:
-    """A byte stream file (Annex B). `codec`: None for that of the name's extension, else of the first NAL units."""
-    with ExitStack() as stack:
-        file = stack.enter_context(Path(path).open("rb"))
-        yield Source(file, stack, lambda units: identify(units, str(path), codec))
 
 
 def counted(chunks: Iterable[bytes], progress: Progress | None) -> Iterator[bytes]:

@@ -30,7 +30,7 @@ SAME_DB = 0.002
 
 
 class Stream(Protocol):
-    """What `vsei.source.open_source` gives."""
+    """What `nnpf.opening.open_stream` gives."""
 
     @property
     def codec(self) -> Codec: ...
