@@ -126,8 +126,11 @@ class _Graph:
 
 
 class TorchNetwork:
+    """On CUDA each network has a stream of its own, so that the transfers of one go on while another computes."""
+
     def __init__(self, model: Model, graph: _Graph) -> None:
         self._model, self._graph = model, graph
+        self._stream = torch.cuda.Stream(graph.device) if graph.device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     @property
     def exact(self) -> bool:
@@ -143,7 +146,7 @@ class TorchNetwork:
     def run(self, inputs: Mapping[str, Array]) -> Array:
         arrays = checked_inputs(self._model, inputs)
         try:
-            with torch.no_grad(), _arithmetic(self._graph):
+            with torch.no_grad(), _arithmetic(self._graph), torch.cuda.stream(self._stream):
                 tensors = [self._to_device(array) for array in arrays.values()]
                 output = self._graph.function(tensors)(*tensors)
                 if output.dtype == torch.bfloat16:  # numpy has no such type
@@ -158,7 +161,10 @@ class TorchNetwork:
     def _to_device(self, array: Array) -> Tensor:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that the array is read-only: nothing writes into it
-            tensor = torch.from_numpy(np.asarray(array)).to(self._graph.device)
+            tensor = torch.from_numpy(np.asarray(array))
+            if self._stream is not None:  # out of pinned memory the copy does not hold up the processor
+                tensor = tensor.pin_memory()
+            tensor = tensor.to(self._graph.device, non_blocking=self._stream is not None)
         # Convolutions on the CPU and on tensor cores want channels last.
         return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from nnpf.engines import ENGINES, select_engine
+from nnpf.engines import ENGINES, Settings, select_engine
 from nnpf.errors import NnpfError
 from nnpf.model import load
 from tests.nnpf.onnx_graphs import blur_filter, graph, identity_filter
@@ -92,3 +92,38 @@ def test_only_the_engine_in_use_is_imported() -> None:
         "sys.exit(int(any(name in sys.modules for name in ('torch', 'onnxruntime', 'numba', 'av'))))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+def test_bfloat16_is_a_choice_and_is_said(engine: str) -> None:
+    model = blur_filter(3, 2, 1)
+    x = np.random.default_rng(1).random((1, 3, 24, 24), dtype=np.float32)
+    exact = select_engine(engine, "cpu").compile(model)
+    expected = exact.run({"input": x}).copy()
+    assert exact.precision == "f32"
+    try:
+        rough = select_engine(engine, "cpu", settings=Settings(precision="bf16")).compile(model)
+    except NnpfError as error:
+        assert "does not compute in bfloat16" in str(error)
+        return
+    found = rough.run({"input": x})
+    assert rough.precision == "bf16"
+    np.testing.assert_allclose(found, expected, atol=0.05)  # 8 bits of mantissa
+    assert not np.array_equal(found, expected)
+
+
+def test_onnxruntime_has_no_bfloat16_and_says_so() -> None:
+    with pytest.raises(NnpfError, match="computes in float32"):
+        select_engine("onnxruntime", "cpu", settings=Settings(precision="bf16"))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_deterministic_results_do_not_depend_on_threads(engine: str) -> None:
+    model = blur_filter(3, 2, 1)
+    x = np.random.default_rng(1).random((2, 3, 40, 60), dtype=np.float32)
+    results = []
+    for threads, lanes in ((1, 1), (2, 1), (2, 2)):
+        settings = Settings(threads=threads, lanes=lanes, deterministic=True)
+        network = select_engine(engine, "cpu", settings=settings).compile(model)
+        results += [network.run({"input": x}).copy(), network.another().run({"input": x}).copy()]
+    assert all(np.array_equal(result, results[0]) for result in results)

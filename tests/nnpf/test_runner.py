@@ -1,5 +1,6 @@
 """From a stream to the pictures that a receiver shows."""
 
+import hashlib
 import threading
 from fractions import Fraction
 from pathlib import Path
@@ -669,3 +670,16 @@ def test_too_few_and_too_many_given_pictures_are_noted(samples: Path, decoded: l
     assert (len(few), len(many)) == (50, PICTURES)
     assert "15 decoded pictures are missing at the end" in few[-1].record.faults
     assert many[-1].record.faults == ("there are more decoded pictures than the 65 that the stream outputs",)
+
+
+def test_fields_are_shown_one_by_one_and_woven_are_the_frames_of_the_reference(shared: Path) -> None:
+    """A field is a picture of its own, which filters get; the reference decoder writes pairs as frames, top first."""
+    name = "FIELD_A_Panasonic_4.bit"
+    shown = run(list(nal_units(shared / "conformance" / name)))
+    assert {s.record.hash_check for s in shown} == {"matches"}
+    woven = hashlib.md5()
+    for top, bottom in zip(shown[::2], shown[1::2], strict=True):
+        for upper, lower in zip(top.frame.planes, bottom.frame.planes, strict=True):
+            woven.update(np.stack([upper, lower], 1).tobytes())
+    expected = dict(line.split()[::-1] for line in (shared / "conformance/md5.txt").read_text().splitlines())
+    assert woven.hexdigest() == expected[name]
