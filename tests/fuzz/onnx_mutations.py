@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 
 import onnx
@@ -26,7 +27,8 @@ def mutated_model(data: bytes, max_size: int, seed: int) -> bytes:
     except DecodeError:
         return data[:max_size]
     for _ in range(rng.choice((1, 1, 2, 5))):
-        _change(rng, model)
+        with contextlib.suppress(ValueError, TypeError):  # of protobuf, for names that are no UTF-8
+            _change(rng, model)
     out: bytes = model.SerializeToString()
     return out if len(out) <= max_size else data[:max_size]
 

@@ -48,12 +48,16 @@ QUICK = frozenset({"inject", "nnc_encode"})
 HEAVY = frozenset({"eval", "adapt_report", "report"})
 
 
+# Shells start what runs in the background with SIGINT ignored; a command in the foreground has it.
+SIGNALLED = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+
+
 def command(arguments: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "nnpf_tools.main", *arguments]
 
 
 def start(arguments: Sequence[str], folder: Path, **more: object) -> subprocess.Popen[bytes]:
-    options: dict[str, object] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, **more}
+    options: dict[str, object] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, **SIGNALLED, **more}
     return subprocess.Popen(command(arguments), cwd=folder, **options)  # type: ignore[call-overload,no-any-return]
 
 

@@ -18,6 +18,7 @@ from tests.robustness.commands import (
     HEAVY,
     QUICK,
     SAMPLES,
+    SIGNALLED,
     SIGNALS,
     STREAM,
     WRITING,
@@ -133,7 +134,7 @@ with open_output("out.bin") as file:
 
 def test_a_step_that_cannot_be_interrupted_is_ended_all_the_same(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", STUCK], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", STUCK], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **SIGNALLED
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"go\n"
