@@ -54,7 +54,7 @@ def test_a_stream_and_its_original(place, samples, capsys):
 
 
 def test_what_apply_has_written(place):
-    root, (chapter,) = page(place, place / "apply.json")
+    root, (chapter,) = page(place, place / "apply.json", "--filtered", place / "out.y4m")
     assert len(chapter["views"]) == 3
     assert [p["clvs"] for p in chapter["pictures"]] == [0] * 65
     assert "unchanged" in root.text and not to_know(root)
@@ -121,7 +121,7 @@ def test_the_same_input_gives_the_same_page(place, monkeypatch):
     ("arguments", "code", "message"),
     [
         (["clip.266", "--pictures", "a"], 2, "--pictures a: give numbers"),
-        (["clip.266", "--pictures", "best:99"], 2, "at most 24"),
+        (["clip.266", "--pictures", "gain:99"], 2, "at most 24"),
         (["clip.266", "--crop", "3"], 2, "--crop 3: give WxH"),
         (["-"], 2, "inputs are files"),
         (["gone.json"], 1, "gone.json: no such file"),

@@ -55,7 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pictures",
         metavar="N,...",
-        help="pictures to show, numbered in output order; a count as in best:5, or none (default: 3, by luma gain)",
+        help="pictures to show, by number in output order; gain:5 is five from the smallest gain to the largest "
+        "(default: gain:3); or none",
     )
     parser.add_argument(
         "--crop",
@@ -140,10 +141,10 @@ def _pictures(text: str | None) -> tuple[int, ...] | int | None:
         return None
     if text == "none":
         return 0
-    count = text.removeprefix("best:")
+    count = text.removeprefix("gain:")
     numbers = [count] if count != text else text.split(",")
     if not all(n.strip().isascii() and n.strip().isdigit() and len(n.strip()) < 10 for n in numbers):
-        raise UsageError(f"--pictures {text}: give numbers, as in 0,16,32, or best:5, or none")
+        raise UsageError(f"--pictures {text}: give numbers, as in 0,16,32, or gain:5, or none")
     found = tuple(sorted({int(n) for n in numbers}))
     if (found[0] if count != text else len(found)) > MAX_PICTURES:
         raise UsageError(f"--pictures {text}: at most {MAX_PICTURES}; a page is to be sent")
