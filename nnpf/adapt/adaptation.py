@@ -24,6 +24,7 @@ from nnpf.adapt.scope import scope_of
 from nnpf.errors import NnpfError
 from nnpf.metrics import Difference, average
 from nnpf.nnc.quantization import step_size
+from nnpf.prepare import update_tensor
 from nnpf.sources import Base, ModelSources, apply_update
 from vsei.messages import NnpfCharacteristics
 from vsei.nal import Codec
@@ -33,8 +34,8 @@ WATCHED_PICTURES: Final = 6
 # Pictures that are trained on. More of one segment show little that is new, and their tensors take memory.
 TRAINED_PICTURES: Final = 128
 # The quantisation step in the loop, as a multiple of the one at which distortion and rate are in balance at high rate.
-# There, half of it costs little; at the low rates of an update it lets more of what is learned through.
-STEP_MULTIPLE: Final = 0.5
+# Of 0.5, 1 and 2 the first two were alike on a training clip, and the last was worse.
+STEP_MULTIPLE: Final = 0.7
 # The update is coded and measured this many times on the way.
 _LOOKS: Final = 8
 # dB: less than this in two looks is standing still. In the first half of the looks a fit may: a difference shows only
@@ -58,7 +59,7 @@ class AdaptOptions:
     """How to adapt.
 
     Attributes:
-        params: see `nnpf.adapt.scope.scope_of`; "auto": all of them, and the rate in the loss decides.
+        params: see `nnpf.adapt.scope.scope_of`; "auto": see `scopes_to_try`; what pays most is kept.
         budget: bytes that an update may have at most.
         steps: of gradient descent, for a segment.
         slope: dB of 6:1:1 PSNR for each factor e of rate; None: by the QP.
@@ -147,6 +148,14 @@ class SegmentResult:
                 for at, (d, r) in enumerate(zip(self.decoded, shown, strict=True))
             ],
         }
+
+
+def scopes_to_try(base: Base, params: str) -> list[str]:
+    """What "auto" tries: all parameters; and the tensor of a prepared base alone, which costs next to nothing."""
+    if params != "auto":
+        return [params]
+    prepared = update_tensor(base.model)
+    return [*(["+".join(prepared.spans)] if prepared is not None else []), "all"]
 
 
 def adapt_segment(
@@ -239,12 +248,19 @@ class _Adaptation:
 
     def _fitted(self) -> tuple[bytes | None, str]:
         """The best payload, and which parameters were free."""
-        # With everything free, the rate in the loss keeps still what does not pay: where bytes are dear, all but the
-        # tensor of a prepared base.
-        wanted = "all" if self._options.params == "auto" else self._options.params
+        best: Coded | None = None
+        scopes = scopes_to_try(self._base, self._options.params)
+        chosen = scopes[0]
+        for scope in scopes:
+            found = self._best_of(scope)
+            if found is not None and (best is None or found.net > best.net):
+                best, chosen = found, scope
+        return (None if best is None else best.payload), chosen
+
+    def _best_of(self, scope: str) -> Coded | None:
         fit = Fit(
             self._base.model,
-            scope_of(self._base.model, wanted),
+            scope_of(self._base.model, scope),
             self._data,
             device=self._options.device,
             seed=self._options.seed,
@@ -252,16 +268,15 @@ class _Adaptation:
         )
         parameters = {name: self._coder.parameter(float(h.mean()), STEP_MULTIPLE) for name, h in fit.curvature.items()}
         state = self._descended(fit, parameters)
-        found = self._coder.best(fit.deltas(state), fit.curvature, parameters)
-        return (None if found is None else found.payload), wanted
+        return self._coder.best(fit.deltas(state), fit.curvature, parameters)
 
     def _descended(self, fit: Fit, parameters: Mapping[str, int]) -> State:
         """The state with the best look. The fit goes on until it stands still, or its steps are done."""
-        total, decisions = self._options.steps, self._checkpoint.decisions
+        total, decisions = self._options.steps, self._checkpoint.decisions.get(fit.label, {})
         stride = max(1, math.ceil(total / _LOOKS))
         steps = {name: step_size(qp, DENSITY) for name, qp in parameters.items()}
         start = fit.start()
-        state, best = (self._checkpoint.load(name, start) for name in ("now", "best"))
+        state, best = (self._checkpoint.load(f"{fit.label} {name}", start) for name in ("now", "best"))
         scores: list[float] = list(decisions.get("scores", []))
         gains: list[float] = list(decisions.get("gains", []))
         pace, pressure = float(decisions.get("pace", 1)), float(decisions.get("pressure", 1))
@@ -283,7 +298,7 @@ class _Adaptation:
             self._tell(Progress(self._segment.index, fit.label, state.step, total, gained, size))
             if not scores or score > max(scores):
                 best = state
-                self._checkpoint.save("best", best)
+                self._checkpoint.save(f"{fit.label} best", best)
             elif gained < max(gains) - _LOST and excess <= 1:
                 state, pace = State(state.step, best.values, best.first, best.second), pace / 2
                 patient_from = len(scores) + 1
@@ -291,8 +306,15 @@ class _Adaptation:
                 pressure *= min(_LARGEST_PRESSURE, excess)
             scores.append(score)
             gains.append(gained)
-            self._checkpoint.save("now", state)
-            self._checkpoint.decide(scores=scores, gains=gains, pace=pace, pressure=pressure, patient_from=patient_from)
+            self._checkpoint.save(f"{fit.label} now", state)
+            decided = {
+                "scores": scores,
+                "gains": gains,
+                "pace": pace,
+                "pressure": pressure,
+                "patient_from": patient_from,
+            }
+            self._checkpoint.decide(**{fit.label: decided})
         return best
 
     # --- deciding ---

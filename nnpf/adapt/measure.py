@@ -27,6 +27,8 @@ from vsei.messages.nnpf import nnpfa
 
 # Of Y, Cb, Cr.
 COMPONENT_WEIGHTS: Final = (6 / 8, 1 / 8, 1 / 8)
+# The same in the loss. An update must pay by its luma alone, too, and chroma is easier to gain on.
+LOSS_WEIGHTS: Final = (14 / 16, 1 / 16, 1 / 16)
 # Where a picture comes out without any error: what JVET's tools print.
 LARGEST_PSNR: Final = 100.0
 
@@ -140,14 +142,14 @@ def channel_weights(process: PatchProcess, differences: Difference) -> Floats:
     """For each output channel what a squared error of its samples (0..1), meaned over the channel, adds to the loss.
 
     The loss is the weighted sum of the components' errors relative to `differences`: its change times 10 / ln 10 is the
-    change of 6:1:1 PSNR in dB, for small changes.
+    change in dB of PSNR, combined with LOSS_WEIGHTS, for small changes.
     """
     components = range(len(process.inp.shapes))
     of_channel = {LUMA: (0,), CHROMA: (1, 2), 2: (0, 1, 2), 3: (0, 0, 0, 0, 1, 2)}[process.out_order_idc]
     weights = []
     for component in of_channel:
         depth = differences.bit_depths[component]
-        weight = COMPONENT_WEIGHTS[component] if len(components) > 1 else 1.0
+        weight = LOSS_WEIGHTS[component] if len(components) > 1 else 1.0
         # Below the error of rounding to integers nothing can be gained.
         mse = max(differences.mse[component], 1 / 12)
         weights.append(weight / of_channel.count(component) * ((1 << depth) - 1) ** 2 / mse)

@@ -1,7 +1,10 @@
 """`nnpf prepare` and `nnpf adapt`, to the pictures that a receiver gets."""
 
+import itertools
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -97,3 +100,46 @@ def test_prepare_says_what_it_put_in(samples, tmp_path, capsys) -> None:
     assert "6 multipliers, 6 biases" in capsys.readouterr().err
     assert main(["prepare", str(out), "-o", str(tmp_path / "c.onnx")]) == 1
     assert "prepared already" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_slope_comes_from_the_clip_at_other_rates(samples, base, shared, tmp_path, capsys) -> None:
+    others = [str(shared / f"clips/bbb_q{qp}.266") for qp in (32, 42)]
+    options = ["--params", "biases", "--steps", "1", "--segment", "ras", "-o", str(tmp_path / "u.nnc"), "--json"]
+    assert adapt(samples, base, *options, "--rate-points", *others) == 0
+    measured = {segment["slope"] for segment in json.loads(capsys.readouterr().out)["segments"]}
+    assert len(measured) == 1
+    assert 3 < measured.pop() < 6
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_goes_on(samples, base, tmp_path) -> None:
+    """Segments of some pictures; killed after the first look, and gone on with to the same updates."""
+    options = ["--segment", "40", "--params", "all", "--steps", "16", "--serves", "5000000", "--device", "cpu"]
+    stream = [str(samples / "bbb_q37.266"), "--original", str(samples / "bbb.mkv"), "--base", str(base)]
+    command = [sys.executable, "-m", "nnpf_tools.main", "adapt", *stream, *options, "-o", str(tmp_path / "u.nnc")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "step 4" in "".join(itertools.islice(process.stderr, 2))
+        process.kill()
+    assert not list(tmp_path.glob("*.nnc"))
+    resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=True)
+    assert "step 2 of" not in resumed.stderr.splitlines()[0]
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    assert main(["adapt", *stream, *options, "-q", "-o", str(whole / "u.nnc")]) == 0
+    for name in ("u_0.nnc", "u_1.nnc"):
+        assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_the_sample_update_is_one_of_the_sample_filter(samples, capsys, tmp_path) -> None:
+    """samples/updates was fitted to this clip, and luma gains more than with the base alone."""
+    out = tmp_path / "out.266"
+    specification = str(samples / "updates/small_bbb_q37.yaml")
+    assert main(["inject", str(samples / "bbb_q37.266"), specification, "-o", str(out), "-q"]) == 0
+    pictures = ["--original", str(samples / "bbb.mkv"), "--model-root", str(samples / "filters"), "--json"]
+    assert main(["apply", str(out), *pictures]) == 0
+    shown = json.loads(capsys.readouterr().out)["pictures"]
+    assert all(picture["applied"][0]["update"] for picture in shown)
+    gains = [p["psnr_filtered"][0] - p["psnr_decoded"][0] for p in shown]
+    assert sum(gains) / len(gains) > 0.085  # the base alone: 0.075

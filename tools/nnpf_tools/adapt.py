@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--params",
         default="auto",
-        help="what may change: multipliers, biases, last (last:2 ...), all, several joined by +; auto (default): all, "
-        "of which little changes where bytes are dear",
+        help="what may change: multipliers, biases, last (last:2 ...), all, several joined by +; auto (default): "
+        "multipliers and biases of a prepared base, or all, whichever pays more",
     )
     parser.add_argument("--budget", type=int, metavar="BYTES", help="an update has at most so many bytes")
     parser.add_argument(
