@@ -87,10 +87,11 @@ def _counted(listed: Iterable[Listed], counts: Counts) -> Iterator[Listed]:
 def _check_payload(payload: bytes, base: bytes | None) -> PayloadReport:
     """What the decoder of ISO/IEC 15938-17 says. Imported where the first payload comes: most streams need it not."""
     try:
+        from nnpf import limits
         from nnpf.nnc import Decoder, NncError, UnsupportedError
     except ImportError as error:
         return PayloadReport(unsupported=(f"not decoded: {error}",))
-    decoder = Decoder()
+    decoder = Decoder(limits=limits.for_nnc())
     if base is not None:
         try:
             decoder.decode(base)
