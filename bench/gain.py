@@ -44,12 +44,12 @@ from nnpf.evaluation import evaluate
 from nnpf.frames import Format, Frame
 from nnpf.metrics import combined
 from nnpf.model import load
+from nnpf.opening import open_stream
 from nnpf.prepare import KINDS, prepare, update_tensor
 from nnpf.rate_distortion import Delta, RatePoint, bjontegaard_delta
 from nnpf.runner import ApplyOptions
 from nnpf.sources import ModelSources
 from nnpf.video import read_video
-from vsei.source import open_source
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIPS = ("bbb", "bqmall", "kimono", "racehorses")
@@ -164,7 +164,7 @@ def _measured(cell: Cell, setup: Setup, slope: float | None, folder: Path) -> Re
     stream, sets = setup.stream(cell), 1
     updates: tuple[int | None, ...] = ()
     if cell.filter is not None:
-        with open_source(stream) as source:
+        with open_stream(stream) as source:
             parts = segments(source.nal_units(), source.codec, "ras")
             (whole,) = segments(source.nal_units(), source.codec, "clip")
         # Segments of the clip that are sent messages of their own.
@@ -192,7 +192,7 @@ def _measured(cell: Cell, setup: Setup, slope: float | None, folder: Path) -> Re
         return read_video(setup.original(cell), form)
 
     sources = ModelSources(by_uri={path.name: path for path in setup.models.values()})
-    with open_source(stream) as source:
+    with open_stream(stream) as source:
         source.keep()
         found = evaluate(
             source.nal_units, source.codec, original, ApplyOptions(sources=sources, threads=1), with_similarity=False
@@ -212,7 +212,7 @@ def _adapted(
     assert cell.filter is not None and cell.steps is not None
     stream = setup.stream(cell)
     options = AdaptOptions(steps=cell.steps, slope=slope, serves=repeated * stream.stat().st_size, device="cpu")
-    with open_source(stream) as source:
+    with open_stream(stream) as source:
         base = load_base_filter(setup.models[cell.filter])
         fitted = fit(source.nal_units, source.codec, setup.original(cell), base, options, division=division)
     fitted.save(specification.with_suffix(".nnc"))
