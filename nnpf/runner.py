@@ -52,7 +52,7 @@ QUEUE_DEPTH = 3
 # Pictures for each network that runs: one in it, one that waits.
 _AHEAD = 2
 # Pictures that are kept for filters of several input pictures before any such filter is known.
-_KEPT_BYTES = 64 << 20
+_KEPT_BYTES = 24 << 20
 _MAX_INPUT_PICS = 64  # nnpfc_num_input_pics_minus1 is at most 63
 # Following pictures that an activation may ask to be waited for (nnpfa_num_input_pic_shift).
 _MAX_SHIFT = _MAX_INPUT_PICS - 1
