@@ -71,7 +71,8 @@ def _over_pictures(of: Chapter, index: int) -> Markup:
     axis = charts.picture_axis(count, _pocs(of, count), [view.output_index for view in of.views])
     blocks: list[Child] = []
     if lanes:
-        blocks.append(_block("Where filters act", _lane_legend(boundaries), lanes, axis))
+        legend = _lane_legend(boundaries) if info is not None else None
+        blocks.append(_block("Where filters act", legend, lanes, axis))
     if gain_plots:
         legend = charts.legend((swatch("bar up"), "nearer to the original"), (swatch("bar down"), "further away"))
         blocks.append(_block("Gain of each picture", legend, gain_plots, axis))
@@ -158,7 +159,7 @@ def _lanes_of(pictures: Sequence[PictureResult], count: int, boundaries: Sequenc
                 else:
                     spans.append(Span(i, i, 0))
         yield element("p", name(filter_name), class_="plot-label")
-        yield charts.lane(Lane(number_, "", tuple(spans), (), 0), count, boundaries)
+        yield charts.lane(Lane(number_, "", tuple(spans), (), 0), count, boundaries, filter_name)
 
 
 def _lane_legend(boundaries: Sequence[float]) -> Markup:

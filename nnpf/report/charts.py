@@ -263,11 +263,16 @@ GLYPHS = {
 }
 
 
-def lane(of: Lane, count: int, boundaries: Sequence[float]) -> Markup:
-    """One filter over the pictures: bars where it is in force, above them the messages."""
+def lane(of: Lane, count: int, boundaries: Sequence[float], ran: str | None = None) -> Markup:
+    """One filter over the pictures: bars where it is in force, above them the messages.
+
+    Args:
+        ran: name of a model, where no messages are known but for which pictures it ran.
+    """
     covered = of.pictures
     text = (
-        f"filter {of.nnpfc_id} is in force for {covered} of {count} pictures"
+        (f"{ran} ran" if ran is not None else f"filter {of.nnpfc_id} is in force")
+        + f" for {covered} of {count} pictures"
         + (f"; {_spans_in_words(of.spans)}" if of.spans else "")
         + f"; messages: {_marks_in_words(of.marks)}"
     )
@@ -278,7 +283,13 @@ def lane(of: Lane, count: int, boundaries: Sequence[float]) -> Markup:
             "div",
             element(
                 "svg",
-                element("text", f"filter {of.nnpfc_id}", x=AXIS_WIDTH - 6, y="29", text_anchor="end"),
+                element(
+                    "text",
+                    f"filter {of.nnpfc_id}" if ran is None else "ran",
+                    x=AXIS_WIDTH - 6,
+                    y="29",
+                    text_anchor="end",
+                ),
                 class_="axis",
                 width=AXIS_WIDTH,
                 height=_LANE_HEIGHT,
