@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 # Of a name that a stranger chose, in a message.
 _SHOWN_CHARACTERS = 120
 
