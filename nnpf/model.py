@@ -243,6 +243,11 @@ def check(proto: onnx.ModelProto, name: str) -> None:
             raise NnpfError(f"tensor {tensor.name!r} is {list(tensor.dims)}", subject=name)
         if tensor.data_type != onnx.TensorProto.STRING:
             _to_array(tensor, name)  # as many values as its shape says, of a type that is known
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dimension in value.type.tensor_type.shape.dim:
+            # "Any", as some exporters write it; onnx's shape inference would abort the process (Slice).
+            if dimension.HasField("dim_value") and dimension.dim_value < 0:
+                dimension.ClearField("dim_value")
     try:
         onnx.checker.check_model(proto)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:

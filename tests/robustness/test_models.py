@@ -223,3 +223,12 @@ def test_nothing_is_unpickled() -> None:
             for line in text.splitlines():
                 assert "torch.load(" not in line or "weights_only=True" in line, (path, line)
                 assert "allow_pickle=True" not in line, (path, line)
+
+
+def test_a_dimension_below_zero_is_any() -> None:
+    """onnx's shape inference ends the process where Slice meets one."""
+    model = made([node("Slice", "x s e a", "y")], {"s": [0], "e": [3], "a": [2]})
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = -5
+    loaded = models.load(model.SerializeToString(), "f.onnx")
+    assert loaded.tensor_input.shape == (None, 6, None, None)
+    assert loaded.cost({"x": (1, 6, 8, 8)}).output_shape == (1, 6, 3, 8)
