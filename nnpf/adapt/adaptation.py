@@ -281,7 +281,7 @@ class _Adaptation:
         gains: list[float] = list(decisions.get("gains", []))
         pace, pressure = float(decisions.get("pace", 1)), float(decisions.get("pressure", 1))
         patient_from = int(decisions.get("patient_from", 0))
-        while state.step < total and pace >= _LEAST_PACE and not _stands_still(scores, patient_from):
+        while state.step < total and pace >= _LEAST_PACE and not stands_still(scores, patient_from):
             state = fit.run(
                 state,
                 min(total, (state.step // stride + 1) * stride),
@@ -376,7 +376,7 @@ class _Adaptation:
             raise NnpfError(f"changed, and not in the update: {', '.join(sorted(changed - set(coded.tensors)))}")
 
 
-def _stands_still(scores: Sequence[float], patient_from: int) -> bool:
+def stands_still(scores: Sequence[float], patient_from: int) -> bool:
     """Whether the last looks brought nothing. Those before `patient_from` are not held against the fit."""
     recent = scores[max(patient_from, _LOOKS // 2 - _PATIENCE) :][-_PATIENCE:]
     return len(recent) == _PATIENCE and max(recent) < max(scores[:-_PATIENCE]) + _STANDSTILL

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from nnpf import describe
-from nnpf.adapt.adaptation import AdaptOptions, adapt_segment
+from nnpf.adapt.adaptation import AdaptOptions, adapt_segment, stands_still
 from nnpf.adapt.checkpoint import Checkpoint
 from nnpf.adapt.clip import Segment, at_depth_of, read_clip, segments
 from nnpf.adapt.coding import message_bytes, update_message
@@ -314,23 +314,13 @@ def test_the_peers_multipliers_fold(shared: Path) -> None:
     assert not any(node.op_type == "Mul" and follows & set(node.input) for node in model.proto.graph.node)
 
 
-def test_a_fit_that_stands_still_ends_early(clip) -> None:
-    """Bytes so dear that nothing pays: what does not get better is not gone on with."""
-    steps = []
-    segment, pictures = clip
-    model = small_filter()
-    options = AdaptOptions(params="last", steps=80, serves=50.0, device="cpu")
-    result = adapt_segment(
-        Base(model),
-        message(model),
-        segment,
-        pictures[:2],
-        options,
-        codec=Codec.VVC,
-        tell=lambda p: steps.append(p.step),
-    )
-    assert result.decision != "update"
-    assert max(steps) < 80
+def test_a_fit_that_stands_still_ends_early() -> None:
+    rising = [0.1, 0.2, 0.25, 0.27, 0.28, 0.29]
+    assert not stands_still(rising, 0)
+    assert stands_still([*rising, 0.2905, 0.29], 0)
+    assert not stands_still([0.3, 0.2, 0.2], 0)  # the first half may: differences have to grow to a step first
+    assert stands_still([0.3, 0.2, 0.2, 0.2], 0)
+    assert not stands_still([0.3, 0.2, 0.2, 0.2], 3)  # it has gone back to its best at the third look
 
 
 def test_a_device_that_is_not_there_is_named(clip) -> None:
