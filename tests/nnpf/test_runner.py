@@ -564,7 +564,7 @@ def test_the_vectors_with_messages_decode_to_the_same_pictures(shared: Path) -> 
 def test_a_model_that_is_not_there_is_an_error_that_says_what_to_do(samples: Path, tmp_path: Path) -> None:
     for uri, reason in (
         ("absent.onnx", "absent.onnx: is not in the model folder"),
-        ("https://example.com/f.onnx", "is not fetched; say which file it is"),
+        ("https://example.com/f.onnx", "is not fetched; fetch it"),
         ("../absent.onnx", "lies outside the model folder"),
     ):
         placed = [("random_access", characteristics(uri=uri)), ("segments", activation())]

@@ -171,7 +171,7 @@ def test_a_base_that_is_sent_once_is_activated_in_its_sequence_only():
         ),
         ("filters:\n- id: 1\n  base: none.onnx", "line 3: filters[0].base: none.onnx: cannot be read"),
         ("filters:\n- id: 1\n  base: none.nnc", "line 3: filters[0].base: none.nnc: No such file"),
-        ("filters:\n- id: 1\n  base: model.pt", "line 3: filters[0].base: 'model.pt' is neither .onnx nor .nnc"),
+        ("filters:\n- id: 1\n  base: model.pt", "line 3: filters[0].base: 'model.pt' is none of .onnx, .pt2, .nnc"),
         ("filters:\n- id: 1\n  base: README.md.onnx", "line 3: filters[0].base: README.md.onnx: cannot be read"),
         (
             "filters:\n- id: 1\n  uri: a\n  nnpfc: {nnpfc_payload: text}",

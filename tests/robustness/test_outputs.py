@@ -139,6 +139,7 @@ def test_a_step_that_cannot_be_interrupted_is_ended_all_the_same(tmp_path: Path)
     assert process.stdout is not None
     assert process.stdout.readline() == b"go\n"
     assert unfinished(tmp_path)
+    time.sleep(1)  # it has said that it goes, and has yet to go
     began = time.monotonic()
     stop(process, signal.SIGINT)
     _, stderr = process.communicate(timeout=30)

@@ -96,7 +96,7 @@ def test_an_engine_that_computes_wrong_is_a_finding(monkeypatch):
     [
         ("print('no such option'); raise SystemExit(4)", "fails", "failed with 4"),
         ("", "fails", "pictures"),
-        (f"import sys; open(sys.argv[4], 'wb').write(bytes({2 * SAMPLES}))", "fails", "other samples"),
+        (f"import sys; open(sys.argv[4], 'wb').write(bytes({2 * SAMPLES}))", "fails", "does not have the hash"),
     ],
 )
 def test_decoder_programs_are_tried(tmp_path, monkeypatch, text, state, detail):
