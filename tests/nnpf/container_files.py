@@ -26,7 +26,7 @@ def encoded(path: Path, encoder: str, *, audio: bool = True, videos: int = 1, op
     Args:
         path: its suffix says the container.
         encoder: libx264, libx265, mpeg4 ...
-        videos: so many video streams.
+        videos: so many video streams; those behind the first show the picture upside down, to be told from it.
         options: of the muxer.
     """
     if path.exists():
@@ -42,9 +42,10 @@ def encoded(path: Path, encoder: str, *, audio: bool = True, videos: int = 1, op
             streams.append(stream)
         tone = container.add_stream("aac", rate=48000) if audio else None
         for i in range(PICTURES):
-            picture = np.ascontiguousarray(_texture()[i : i + 80, i : i + 96])
-            for stream in streams:
-                frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+            picture = _texture()[i : i + 80, i : i + 96]
+            for number, stream in enumerate(streams):
+                shown = np.ascontiguousarray(picture[::-1] if number else picture)
+                frame = av.VideoFrame.from_ndarray(shown, format="rgb24").reformat(format="yuv420p")
                 frame.pts, frame.time_base = i, Fraction(1, RATE)
                 container.mux(stream.encode(frame))
             if tone is not None:

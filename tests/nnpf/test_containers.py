@@ -203,7 +203,11 @@ def test_a_stream_is_picked(folder: Path) -> None:
     first, second = track_of(path), track_of(path, 1)
     assert (first.index, first.others) == (0, (1,))
     assert (second.index, second.others) == (1, ())
-    assert first.head == second.head
+    packets = container_files.packets(path)
+    for track, other in ((first, second), (second, first)):
+        unit = next(bytes(u.data) for u in units_of(track) if is_slice(Codec.AVC, u))
+        assert unit in packets[track.index][0][2]
+        assert unit not in packets[other.index][0][2]
     with pytest.raises(NnpfError, match=r"stream 2 \(audio, aac\) is none of H.266"):
         track_of(path, 2)
     with pytest.raises(NnpfError, match=r"has no stream 5; it holds stream 0 \(video, h264\), stream 1"):
