@@ -191,7 +191,9 @@ def test_what_was_encoded_as_json(tmp_path: Path, tensors: Path, capsys: pytest.
     assert main(["nnc", "encode", str(tensors), "-o", str(out), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["bytes"] == out.stat().st_size
-    assert (report["qp"], report["update"]) == (-38, False)
+    assert (report["qp"], report["update"]) == (-54, False)
+    assert main(["nnc", "encode", str(tensors), "-o", str(out), "--json", "--like-nncodec", "--force"]) == 0
+    assert json.loads(capsys.readouterr().out)["qp"] == -38
 
 
 def test_graphs(tmp_path: Path, samples: Path, capsys: pytest.CaptureFixture[str]) -> None:
