@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import openvino as ov  # type: ignore[import-untyped]
@@ -12,6 +13,7 @@ import openvino.properties as properties  # type: ignore[import-untyped]
 import openvino.properties.hint as hints  # type: ignore[import-untyped]
 
 from nnpf.engines import CPU_MAX_BATCH, CPU_ROOM, Array, Settings, checked_inputs
+from nnpf.engines.widening import widened
 from nnpf.errors import NnpfError
 from nnpf.model import Model, Shape
 
@@ -37,6 +39,8 @@ class OpenVinoEngine:
         if self._device.partition(".")[0] not in {found.partition(".")[0] for found in available}:
             raise NnpfError(f"OpenVINO has no device {device!r} here: it has {', '.join(available)}")
         self._config = self._configured(settings)
+        # Where bfloat16 is computed in tiles, models get channels that fill them.
+        self._tiles = self._device == "CPU" and settings.precision != "f32" and _has_amx()
 
     def _configured(self, settings: Settings) -> dict[str, Any]:
         config: dict[str, Any] = {}
@@ -72,7 +76,7 @@ class OpenVinoEngine:
 
     def compile(self, model: Model) -> OpenVinoNetwork:
         try:
-            graph = self._core.read_model(model.to_bytes())
+            graph = self._core.read_model((widened(model) if self._tiles else model).to_bytes())
         except RuntimeError as error:
             raise NnpfError(f"OpenVINO cannot read it: {_reason(error)}", subject=model.name) from None
         return OpenVinoNetwork(model, _Compiler(self._core, self._device, self._config, model, graph))
@@ -141,6 +145,14 @@ class OpenVinoNetwork:
                 self._requests.popitem(last=False)
         self._requests.move_to_end(shapes)
         return request
+
+
+def _has_amx() -> bool:
+    """Whether the processor multiplies tiles of bfloat16. Where the system does not say so, models stay as they are."""
+    try:
+        return " amx_bf16 " in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
 
 
 def _reason(error: RuntimeError) -> str:
