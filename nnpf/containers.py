@@ -21,6 +21,7 @@ from typing import Any
 
 import av
 
+from nnpf import steps
 from nnpf.container_formats import (
     MATROSKA,
     MP4,
@@ -40,6 +41,7 @@ from vsei.source import HEAD_BYTES, Progress
 
 CODECS = {"h264": Codec.AVC, "hevc": Codec.HEVC, "vvc": Codec.VVC}
 _START_CODE = b"\0\0\0\1"
+_READING = "the container reader (FFmpeg)"
 _AUD = {Codec.VVC: Vvc.AUD, Codec.HEVC: Hevc.AUD, Codec.AVC: Avc.AUD}
 
 
@@ -163,7 +165,7 @@ class Track:
     @contextmanager
     def opened(self) -> Iterator[Any]:
         """The container, open for reading from its start."""
-        with plainly(f"cannot be opened as {self.format.name}", self.name):
+        with steps.step(_READING, "decoder_seconds"), plainly(f"cannot be opened as {self.format.name}", self.name):
             # Without "file:", a name with a colon is taken for a protocol.
             container = av.open(f"file:{self._path}", format=self.format.demuxer, metadata_errors="replace")
         with container:
@@ -301,7 +303,7 @@ def packets(container: Any, streams: list[Any], name: str | None) -> Iterator[An
     """
     demuxed = container.demux(streams)
     while True:
-        with plainly("is damaged", name):
+        with steps.step(_READING, "decoder_seconds"), plainly("is damaged", name):
             packet = next(demuxed, None)
         if packet is None:
             return

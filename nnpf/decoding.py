@@ -16,6 +16,7 @@ from typing import Any, Literal, cast
 import av
 import numpy as np
 
+from nnpf import steps
 from nnpf.errors import NnpfError
 from nnpf.frames import Format, Frame, Plane
 
@@ -73,7 +74,7 @@ def decode(
         NnpfError: the decoder refuses the stream, or without `on_fault` a picture.
     """
     repair: AbstractContextManager[None] = _without_avx2() if codec == "vvc" and eight_bit else nullcontext()
-    with repair:
+    with repair, steps.steps() as doing:
         context = av.CodecContext.create(codec, "r")
         context.thread_count = threads
         context.flags |= _UNALIGNED
@@ -85,12 +86,12 @@ def decode(
             if picture.after_eos:
                 # FFmpeg ignores an end of sequence that comes before a CRA picture and shows the RASL pictures after
                 # it. Emptied and flushed, the decoder treats the CRA as the start of a stream, as it must.
-                yield from _frames(context, None, picture.decode_index, on_fault)
+                yield from _frames(context, None, picture.decode_index, doing, on_fault)
                 context.flush_buffers()
             packet = av.Packet(picture.data)
             packet.pts = packet.dts = picture.decode_index
-            yield from _frames(context, packet, picture.decode_index, on_fault)
-        yield from _frames(context, None, None, on_fault)
+            yield from _frames(context, packet, picture.decode_index, doing, on_fault)
+        yield from _frames(context, None, None, doing, on_fault)
 
 
 def decode_file(path: str | Path, *, threads: int = 0) -> Iterator[DecodedFrame]:
@@ -111,7 +112,7 @@ def decode_file(path: str | Path, *, threads: int = 0) -> Iterator[DecodedFrame]
         context = stream.codec_context
         # The format is known from probing; where it is not, the slower and right way is taken.
         deep = context.pix_fmt is not None and _depth_of(context.pix_fmt) > 8
-        with nullcontext() if context.name != "vvc" or deep else _without_avx2():
+        with nullcontext() if context.name != "vvc" or deep else _without_avx2(), steps.steps() as doing:
             context.thread_count = threads
             context.flags |= _UNALIGNED
             if context.name != "vvc":
@@ -122,11 +123,11 @@ def decode_file(path: str | Path, *, threads: int = 0) -> Iterator[DecodedFrame]
                     if packet.size == 0:
                         continue
                     packet.pts = packet.dts = index
-                    yield from _frames(context, packet, index)
+                    yield from _frames(context, packet, index, doing)
                     index += 1
                 if index == 0:
                     raise NnpfError("holds no coded picture")
-                yield from _frames(context, None, None)
+                yield from _frames(context, None, None, doing)
             except NnpfError as error:
                 error.subject = str(path)
                 raise
@@ -136,9 +137,12 @@ def _frames(
     context: Any,
     packet: av.Packet[Any] | None,
     index: int | None,
+    doing: steps.Steps,
     on_fault: Callable[[str], None] | None = None,
 ) -> Iterator[DecodedFrame]:
     where = "at its end" if index is None else f"at picture {index} in decoding order"
+    step = f"the decoder (FFmpeg, {context.name}) {where}"
+    doing.begin(step, "decoder_seconds")
     try:
         frames = context.decode(packet)
     except av.EOFError:
@@ -150,6 +154,8 @@ def _frames(
             raise NnpfError(f"{problem}; give the decoded pictures of another decoder as YUV") from None
         on_fault(problem)
         return
+    finally:
+        doing.rest(step)  # its threads go on
     for frame in frames:
         yield DecodedFrame(_planes(frame), int(frame.pts), bool(frame.is_corrupt))
 

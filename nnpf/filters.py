@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from nnpf import steps
 from nnpf.activation import Active
 from nnpf.characteristics import patch_process
 from nnpf.engines import CPU_MAX_BATCH, CPU_ROOM, MAX_LANES, OutOfMemory, Precision, Settings, available_cores
@@ -132,7 +133,8 @@ class Filter:
         for make in self._candidates:
             try:
                 engine = make()
-                network = engine.compile(self.model)
+                with steps.step(f"{engine.name} compiles {self.model.name}", "model_seconds"):
+                    network = engine.compile(self.model)
             except NnpfError as caught:
                 first = first or caught
                 self._refusals.append(str(caught))
@@ -208,7 +210,8 @@ class Filter:
         name = self.model.tensor_input.name
 
         def network(batch: Array) -> Array:
-            return lane.network.run({name: batch, **others})
+            with steps.step(f"{lane.engine.name} runs {self.model.name}"):
+                return lane.network.run({name: batch, **others})
 
         while True:
             plan, max_batch, fixed_batch = patching

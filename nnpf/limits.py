@@ -62,8 +62,9 @@ class Limits:
     input_bytes: int = limit(
         2 << 30, "pictures that are kept for a filter of several input pictures; 64 of them, the most, at 3840x2160"
     )
+    model_seconds: int = limit(300, "for reading a model, and for compiling it")
     decoder_seconds: int = limit(
-        300, "for which a decoder program may write nothing; slow ones take their time for a large picture"
+        300, "for which a decoder may give nothing; slow ones take their time for a large picture"
     )
     uri_bytes: int = limit(512 << 20, "of all files that are fetched for a stream: as large as one model may be")
     uri_count: int = limit(

@@ -20,7 +20,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper, shape_inference
 
-from nnpf import limits
+from nnpf import limits, steps
 from nnpf.errors import NnpfError
 
 # The newest version of the standard operators that the onnx package knows.
@@ -192,6 +192,11 @@ def load(source: str | Path | bytes, name: str | None = None) -> Model:
         except OSError as error:
             raise NnpfError(f"cannot be read: {error.strerror}", subject=label) from None
     _check_size(len(data), label)
+    with steps.step(f"reading the model {label}", "model_seconds"):
+        return Model(_parsed(data, label), label)
+
+
+def _parsed(data: bytes, label: str) -> onnx.ModelProto:
     from nnpf import torch_export
 
     if torch_export.is_archive(data):
@@ -202,7 +207,7 @@ def load(source: str | Path | bytes, name: str | None = None) -> Model:
         except (DecodeError, ValueError, RuntimeError):
             raise NnpfError("is not an ONNX model", subject=label) from None
     check(proto, label)
-    return Model(proto, label)
+    return proto
 
 
 def _check_size(size: int, name: str) -> None:

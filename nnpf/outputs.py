@@ -12,6 +12,8 @@ from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
 
+from nnpf import steps
+
 
 class OutputError(ValueError):
     """A file that must not be written.
@@ -100,10 +102,11 @@ _unfinished: set[Path] = set()
 def abandon() -> None:
     """Remove what is not finished, for a process that ends at once."""
     for path in list(_unfinished):
-        _remove(path)
+        remove(path)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """A file or a folder, if it is there."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -115,9 +118,10 @@ def _unfinished_while(path: Path) -> Iterator[None]:
     """Removes the file or folder unless it has got its name."""
     _unfinished.add(path)
     try:
-        yield
+        with steps.unfinished(path):
+            yield
     except BaseException:
-        _remove(path)
+        remove(path)
         raise
     finally:
         _unfinished.discard(path)

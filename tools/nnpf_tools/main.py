@@ -15,8 +15,8 @@ import sys
 from collections.abc import Container, Sequence
 from types import ModuleType
 
-from nnpf import outputs
-from nnpf_tools import stopping
+from nnpf import outputs, steps
+from nnpf_tools import stopping, watched
 from nnpf_tools.files import STDOUT, UsageError
 
 # The module of a command is imported only when the command runs: start-up must feel instant.
@@ -109,11 +109,15 @@ def _prepare(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
+    if argv is None and watched.possible() and (ended := watched.divide()) is not None:
+        os._exit(ended)
     arguments = list(sys.argv[1:] if argv is None else argv)
     chosen = next((a for a in arguments if not a.startswith("-")), None)
     args = build_parser({chosen}).parse_args(arguments)
     if argv is None:  # this process is there for this command only
         stopping.watch()
+    if (stream := getattr(args, "stream", None)) is not None:
+        steps.about(str(stream))
     try:
         _prepare(args)
         code = int(_module(args.command).run(args))

@@ -8,11 +8,12 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 
 # How long an orderly end may take: a step inside a network, a coder or a decoder cannot be interrupted.
 GRACE_S = 0.7
-_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Stopped(KeyboardInterrupt):
@@ -34,20 +35,27 @@ def watch() -> None:
     reading, writing = socket.socketpair()
     writing.setblocking(False)
     signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
-    for number in _SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, _raise)
+    handle(_raise)
     # The thread keeps both ends.
     threading.Thread(target=_wait, args=(reading, writing), name="nnpf signals", daemon=True).start()
 
 
+def handle(handler: Callable[[int, FrameType | None], None]) -> None:
+    """What to do when somebody wants this process to end."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, handler)
+
+
 def _raise(number: int, frame: FrameType | None) -> None:
+    # Once: a terminal tells every process, and the one that waits for this one says it again.
+    handle(lambda number, frame: None)
     raise Stopped(number)
 
 
 def _wait(reading: socket.socket, writing: socket.socket) -> None:
     number = 0
-    while number not in _SIGNALS:
+    while number not in SIGNALS:
         received = reading.recv(1)
         if not received:
             return

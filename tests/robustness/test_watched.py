@@ -1,0 +1,107 @@
+"""A fault in machine code, or a call that never returns, ends in one line that names the step."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.robustness.commands import SAMPLES, STREAM, run, start, stop, unfinished, wait_for_unfinished
+
+# Takes the place of a function of the library, and does what a fault in machine code does.
+PROGRAM = """
+import os, signal, sys, time
+import {module}
+def faulty(*arguments, **more):
+    {body}
+original = {module}.{name}
+{module}.{name} = faulty
+sys.argv = ["nnpf", *sys.argv[1:]]
+from nnpf_tools.main import main
+sys.exit(main())
+"""
+CRASH = "signal.raise_signal(signal.SIGSEGV)"
+HANG = "time.sleep(1000)"
+
+
+def run_with(module: str, name: str, body: str, arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    program = PROGRAM.format(module=module, name=name, body=body)
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture
+def filtered(tmp_path: Path) -> Path:
+    stream = tmp_path / "filtered.266"
+    shutil.copy(SAMPLES / "filters/tint_red.onnx", tmp_path)
+    assert run(["inject", str(STREAM), "--base", "tint_red.onnx", "-o", str(stream)], tmp_path).returncode == 0
+    return stream
+
+
+def one_line(done: subprocess.CompletedProcess[str], line: str) -> None:
+    assert done.returncode == 1, done.stderr
+    assert done.stderr == f"nnpf: {line}\n"
+
+
+def test_a_decoder_that_crashes(filtered: Path, tmp_path: Path) -> None:
+    """In its threads, after picture 3 was given to it. The old output stays, and nothing lies beside it."""
+    (tmp_path / "out.yuv").write_text("the old file")
+    body = f"if arguments[2] == 4: {CRASH}\n    return original(*arguments)"
+    done = run_with("nnpf.decoding", "_frames", body, ["apply", str(filtered), "-o", "out.yuv", "--force"], tmp_path)
+    step = "the decoder (FFmpeg, vvc) at picture 3 in decoding order"
+    assert done.returncode == 1
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith(f"nnpf: {filtered}: a library failed and ended the process (SIGSEGV), at: ")
+    assert step in line
+    assert (tmp_path / "out.yuv").read_text() == "the old file"
+    assert not unfinished(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "step"),
+    [
+        ("nnpf.model", "check", "reading the model {folder}/tint_red.onnx"),
+        ("nnpf.engines.openvino_engine", "OpenVinoNetwork", "openvino compiles {folder}/tint_red.onnx"),
+    ],
+)
+def test_a_model_that_crashes_a_library(module: str, name: str, step: str, filtered: Path, tmp_path: Path) -> None:
+    done = run_with(module, name, CRASH, ["apply", str(filtered), "-o", "out.yuv", "-q"], tmp_path)
+    assert done.returncode == 1
+    step = step.format(folder=tmp_path)
+    what = "a library failed and ended the process (SIGSEGV)"
+    assert done.stderr.startswith(f"nnpf: {filtered}: {what}, at: {step}; meanwhile the decoder (FFmpeg, vvc) at ")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "out.yuv").exists()
+    assert not unfinished(tmp_path)
+
+
+def test_a_step_that_never_ends(filtered: Path, tmp_path: Path) -> None:
+    arguments = ["apply", str(filtered), "-o", "out.yuv", "-q", "--set-limit", "model_seconds=2"]
+    done = run_with("nnpf.model", "check", HANG, arguments, tmp_path)
+    step = f"reading the model {tmp_path}/tint_red.onnx"
+    one_line(done, f"{filtered}: {step}: not done after 2 seconds (--set-limit model_seconds=N)")
+    assert not unfinished(tmp_path)
+
+
+def test_a_process_that_the_system_kills(filtered: Path, tmp_path: Path) -> None:
+    body = CRASH.replace("SIGSEGV", "SIGKILL")
+    done = run_with("nnpf.model", "check", body, ["apply", str(filtered), "-o", "out.yuv", "-q"], tmp_path)
+    assert done.returncode == 1
+    assert "killed (SIGKILL), as it happens where memory runs out, at: " in done.stderr
+    assert not unfinished(tmp_path)
+
+
+def test_killed_the_command_takes_its_worker_along(filtered: Path, tmp_path: Path) -> None:
+    """And that one removes what is not finished."""
+    process = start(["apply", str(filtered), "-o", "out.yuv", "--threads", "1"], tmp_path)
+    assert wait_for_unfinished(tmp_path, process)
+    stop(process, 9)
+    process.communicate(timeout=30)  # the worker has the other end of standard error
+    assert not unfinished(tmp_path)
+    assert not (tmp_path / "out.yuv").exists()
+
+
+def test_debug_stays_in_one_process(tmp_path: Path) -> None:
+    done = run_with("nnpf_tools.watched", "divide", "raise AssertionError", ["dump", str(STREAM), "--debug"], tmp_path)
+    assert done.returncode == 0
