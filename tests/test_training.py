@@ -157,6 +157,33 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
         torch.testing.assert_close(resumed["network"][name], weight, rtol=0, atol=0)
 
 
+def test_a_step_is_the_same_whether_its_patches_go_together_or_one_by_one(tools, cache: Path) -> None:
+    together = run(tools, cache)
+    training = CONFIG["training"] | {"at_once": 1}
+    apart = run(tools, cache.with_name("other"), CONFIG | {"training": training})
+    assert apart["log"][-1]["loss"] == pytest.approx(together["log"][-1]["loss"], rel=1e-4)
+    for name, weight in together["network"].items():
+        torch.testing.assert_close(apart["network"][name], weight, rtol=0, atol=1e-4)
+
+
+def test_what_was_learned_is_kept_when_the_filter_cannot_be_written(tools, cache: Path) -> None:
+    def full(state: Any) -> None:
+        raise OSError("no space left")
+
+    cache.mkdir()
+    with pytest.raises(OSError):
+        tools.train.train(CONFIG, [], cache, torch.device("cpu"), full)
+    assert torch.load(cache / "checkpoint.pt", weights_only=True)["step"] == 2
+
+
+def test_the_rate_rises_and_falls_and_can_begin_anew(tools) -> None:
+    once = [tools.train.rate_at(step, 100, 1e-3, 10) for step in range(100)]
+    again = [tools.train.rate_at(step, 150, 1e-3, 10, begin=50) for step in range(50, 150)]
+    assert again == once
+    assert once.index(max(once)) in (9, 10) and max(once) == pytest.approx(1e-3)
+    assert once[-1] == pytest.approx(1e-5, rel=0.1)
+
+
 def test_a_network_learns(tools, cache: Path) -> None:
     """The clip's error is noise, which a filter lessens by averaging."""
     training = CONFIG["training"] | {"steps": 60, "watch_steps": 60, "rate": 5e-3, "average": 0.5}
@@ -232,6 +259,26 @@ def test_a_scene_is_the_same_each_time_and_moves(tools, tmp_path: Path, monkeypa
         for a, b in zip(one, other, strict=True):
             np.testing.assert_array_equal(a, b)
     assert np.mean(first[0][0] != first[-1][0]) > 0.05
+
+
+def test_an_excerpt_shows_the_region_of_the_video(tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import av
+
+    picture = np.zeros((160, 320, 3), np.uint8)
+    picture[16:136, 100:308] = 255  # between black bars
+    with av.open(str(tmp_path / "film.mkv"), "w") as out:
+        stream = out.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 320, 160, "bgr0"
+        for _ in range(4):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(stream.encode(None))
+    monkeypatch.setattr(tools.scenes, "PICTURES", 2)
+    whole = tools.scenes.excerpt(tmp_path / "film.mkv", 1, 2)
+    region = tools.scenes.excerpt(tmp_path / "film.mkv", 1, 2, [100, 16, 208, 120])
+    assert len(region) == 2 and [plane.shape for plane in region[0]] == [(240, 416), (120, 208), (120, 208)]
+    assert (region[1][0] == 235).all() and whole[1][0].min() == 16
+    with pytest.raises(ValueError, match="only 1 pictures"):
+        tools.scenes.excerpt(tmp_path / "film.mkv", 2, 2)
 
 
 def test_bd_rate_of_more_quality_at_the_same_size_is_a_saving(tools) -> None:

@@ -80,8 +80,8 @@ class Filter(nn.Module):
             x = F.conv2d(both, torch.cat((weight, weight), 1), first.bias.bfloat16())
         with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
             for conv in hidden:
-                x = conv(F.leaky_relu(x, self.shape.slope))
-            x = last(F.leaky_relu(x, self.shape.slope))
+                x = conv(F.leaky_relu(x, self.shape.slope, inplace=True))
+            x = last(F.leaky_relu(x, self.shape.slope, inplace=True))
         return x.float() * OUTPUT_SCALE
 
     def forward(self, x: Tensor, *, half: bool = False) -> Tensor:

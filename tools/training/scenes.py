@@ -200,10 +200,13 @@ def decoded(path: Path, first: int, every: int) -> Iterator[npt.NDArray[np.uint8
                 yield frame.to_ndarray(format="rgb24")
 
 
-def excerpt(path: Path, first: int, every: int) -> list[Planes]:
-    """A part of a video, its middle cut to the shape of the view and scaled to it."""
+def excerpt(path: Path, first: int, every: int, region: list[int] | None = None) -> list[Planes]:
+    """A part of a video, scaled: the middle of its pictures, or of a `region` of them (left, top, width, height)."""
     pictures = []
     for rgb in decoded(path, first, every):
+        if region:
+            x, y, wide, high = region
+            rgb = rgb[y : y + high, x : x + wide]
         high, wide = rgb.shape[:2]
         w, h = min(wide, high * WIDTH // HEIGHT), min(high, wide * HEIGHT // WIDTH)
         top, left = (high - h) // 2, (wide - w) // 2
@@ -230,7 +233,8 @@ def matching(folder: Path, patterns: list[str]) -> list[Path]:
 def scenes(folder: Path, config: dict[str, Any]) -> Iterator[tuple[str, Callable[[], list[Planes]]]]:
     """Name of every clip that `config` (see scenes.yaml) describes, and what makes its pictures."""
     for name, video in config["excerpts"].items():
-        yield f"video_{name}", functools.partial(excerpt, folder / video["file"], video["first"], video["every"])
+        path, region = folder / video["file"], video.get("region")
+        yield f"video_{name}", functools.partial(excerpt, path, video["first"], video["every"], region)
     portraits = matching(folder, config["foregrounds"])
     groups = {kind: matching(folder, group) for kind, group in config["backgrounds"].items()}
     # Kinds in turn, so that a run that is stopped leaves some of each.

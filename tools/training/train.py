@@ -154,6 +154,13 @@ class Batch:
     mse: npt.NDArray[np.float32]
     weights: npt.NDArray[np.float32]
 
+    def parts(self, size: int) -> Iterator["Batch"]:
+        """The same patches, up to `size` at a time."""
+        for first in range(0, len(self.mse), size):
+            few = slice(first, first + size)
+            coded, original = ([plane[few] for plane in planes] for planes in (self.coded, self.original))
+            yield Batch(coded, original, self.strengths[few], self.mse[few], self.weights[few])
+
 
 def draw(
     clips: list[Clip],
@@ -251,8 +258,9 @@ def score(gains: Gains) -> float:
     return float(worst[0] + mean[0] + 0.1 * (mean[1] + mean[2]) / 2)
 
 
-def rate_at(step: int, steps: int, rate: float, warmup: int) -> float:
-    """Linear warm-up, then a half cosine down to 1 % of `rate`."""
+def rate_at(step: int, steps: int, rate: float, warmup: int, begin: int = 0) -> float:
+    """Linear warm-up from step `begin` on, then a half cosine down to 1 % of `rate` at `steps`."""
+    step, steps = step - begin, steps - begin
     if step < warmup:
         return rate * (step + 1) / warmup
     progress = (step - warmup) / max(1, steps - warmup)
@@ -344,9 +352,9 @@ def train(
         optimiser.load_state_dict(state["optimiser"])
         print(f"goes on from step {state['step']}", flush=True)
     # A run that goes on does so with the configuration and the clips of that time.
-    part = {"clips": trained, "often": data["often"], "training": training}
-    if not state["parts"] or {key: state["parts"][-1].get(key) for key in part} != part:
-        state["parts"].append({"from_step": state["step"]} | part)
+    settings = {"clips": trained, "often": data["often"], "training": training}
+    if not state["parts"] or {key: state["parts"][-1].get(key) for key in settings} != settings:
+        state["parts"].append({"from_step": state["step"]} | settings)
     print(f"{len(trained)} clips", flush=True)
     start, steps = state["step"], training["steps"]
     running, counted, began = 0.0, 0, time.monotonic()
@@ -356,12 +364,16 @@ def train(
     }
     for step, batch in enumerate(batches(clips, start, steps, seed, **size), start):
         for group in optimiser.param_groups:
-            group["lr"] = rate_at(step, steps, training["rate"], training["warmup"])
-        x, target = to_tensors(batch, device)
-        output = network(x, half=step < training["half_until"] * steps)
-        loss = loss_of(output, target, batch, training["plane_weights"])
+            group["lr"] = rate_at(step, steps, training["rate"], training["warmup"], training.get("begin", 0))
+        half = step < training["half_until"] * steps
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        # A few patches at a time, so that what goes from layer to layer stays in the cache.
+        for part in batch.parts(training.get("at_once", training["batch"])):
+            x, target = to_tensors(part, device)
+            loss = loss_of(network(x, half=half), target, part, training["plane_weights"])
+            loss = loss * (len(part.mse) / len(batch.mse))
+            loss.backward()  # type: ignore[no-untyped-call]
+            running += float(loss.detach())
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         decay = min(training["average"], (step + 1) / (step + 10))
@@ -369,7 +381,7 @@ def train(
             torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
             for mean, buffer in zip(average.buffers(), network.buffers(), strict=True):
                 mean.copy_(buffer)
-        running, counted = running + float(loss.detach()), counted + 1
+        counted += 1
         done = step + 1
         if done % training["watch_steps"] and done != steps:
             continue
@@ -383,10 +395,11 @@ def train(
         if value > state["best"]["score"]:
             weights = {k: v.clone() for k, v in average.state_dict().items()}
             state["best"] = {"score": value, "step": done, "weights": weights}
-            found(state)
         state |= {"network": network.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict()}
         torch.save(state, checkpoint.with_suffix(".new"))
         checkpoint.with_suffix(".new").replace(checkpoint)
+        if state["best"]["step"] == done:
+            found(state)
     return state
 
 
