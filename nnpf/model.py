@@ -18,10 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import numpy_helper, shape_inference
+from onnx import numpy_helper
 
 from nnpf import limits, steps
 from nnpf.errors import NnpfError
+from nnpf.shapes import Graph, ShapeError, Tensor
 
 # The newest version of the standard operators that the onnx package knows.
 MAX_OPSET = onnx.defs.onnx_opset_version()
@@ -94,6 +95,11 @@ class Model:
             raise NnpfError(f"{value.name!r} is a tensor of strings", subject=self.name)
         # A dimension of 0 or less is what some exporters write for "any".
         return TensorSpec(value.name, dtype, tuple(d.dim_value if d.dim_value > 0 else None for d in kind.shape.dim))
+
+    @cached_property
+    def graph(self) -> Graph:
+        """What shapes are computed with."""
+        return Graph(self.proto, self.name)
 
     @cached_property
     def sha256(self) -> str:
@@ -192,8 +198,16 @@ def load(source: str | Path | bytes, name: str | None = None) -> Model:
         except OSError as error:
             raise NnpfError(f"cannot be read: {error.strerror}", subject=label) from None
     _check_size(len(data), label)
-    with steps.step(f"reading the model {label}", "model_seconds"):
-        return Model(_parsed(data, label), label)
+    return checked(_parsed(data, label), label)
+
+
+def checked(proto: onnx.ModelProto, name: str) -> Model:
+    """A graph of a stranger as a model. NnpfError says what an engine must not be given."""
+    with steps.step(f"reading the model {name}", "model_seconds"):
+        _check(proto, name)
+        model = Model(proto, name)
+        _check_constants(model)
+    return model
 
 
 def _parsed(data: bytes, label: str) -> onnx.ModelProto:
@@ -206,7 +220,6 @@ def _parsed(data: bytes, label: str) -> onnx.ModelProto:
             proto = onnx.load_model_from_string(data)
         except (DecodeError, ValueError, RuntimeError):
             raise NnpfError("is not an ONNX model", subject=label) from None
-    check(proto, label)
     return proto
 
 
@@ -215,8 +228,7 @@ def _check_size(size: int, name: str) -> None:
         raise limits.exceeded("model_bytes", f"{size} bytes; a model has at most {allowed}", subject=name)
 
 
-def check(proto: onnx.ModelProto, name: str) -> None:
-    """Refuse what an engine must not be given. NnpfError says what it is."""
+def _check(proto: onnx.ModelProto, name: str) -> None:
     graph = proto.graph
     if not graph.node or not graph.output:
         raise NnpfError("is not an ONNX model: it has no graph", subject=name)
@@ -250,49 +262,25 @@ def check(proto: onnx.ModelProto, name: str) -> None:
             _to_array(tensor, name)  # as many values as its shape says, of a type that is known
     for value in (*graph.input, *graph.output, *graph.value_info):
         for dimension in value.type.tensor_type.shape.dim:
-            # "Any", as some exporters write it; onnx's shape inference would abort the process (Slice).
+            # "Any", as some exporters write it.
             if dimension.HasField("dim_value") and dimension.dim_value < 0:
                 dimension.ClearField("dim_value")
     try:
         onnx.checker.check_model(proto)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         raise NnpfError(f"is not a valid ONNX model: {_first_line(error)}", subject=name) from None
-    _check_constants(proto, name)
 
 
-# Operators that make much out of little.
-_GROWING = frozenset({"ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample"})
-
-
-def _check_constants(proto: onnx.ModelProto, name: str) -> None:
+def _check_constants(model: Model) -> None:
     """Refuse graphs that make gigabytes out of constants: engines compute such parts while they read a model."""
+    given = {tensor.name for tensor in model.proto.graph.initializer}
     try:
-        inferred = shape_inference.infer_shapes(proto, data_prop=True).graph
-    except Exception as error:  # a C++ exception whose type depends on the version of onnx
-        raise NnpfError(f"is not a valid ONNX model: {_first_line(error)}", subject=name) from None
-    sizes: dict[str, int] = {}
-    for value in (*inferred.value_info, *inferred.output):
-        kind = value.type.tensor_type
-        if kind.HasField("shape") and all(d.HasField("dim_value") for d in kind.shape.dim):
-            size = math.prod(d.dim_value for d in kind.shape.dim) * _itemsize(kind.elem_type)
-            sizes[value.name] = size
-            if size > limits.current().patch_bytes:
-                raise limits.exceeded("patch_bytes", f"tensor {value.name!r} has {size >> 20} MiB", subject=name)
-    constant = {tensor.name for tensor in proto.graph.initializer} - {value.name for value in proto.graph.input}
-    for node in proto.graph.node:
-        if all(given in constant for given in node.input if given):
-            constant.update(node.output)
-            if node.op_type in _GROWING and not all(made in sizes for made in node.output if made):
-                raise NnpfError(
-                    f"operator {node.op_type} makes a constant of a size that is not known before", subject=name
-                )
-
-
-def _itemsize(elem_type: int) -> int:
-    try:
-        return int(onnx.helper.tensor_dtype_to_np_dtype(elem_type).itemsize)
-    except (KeyError, TypeError, ValueError):
-        return 8
+        constants = model.graph.constants([spec.name for spec in model.inputs])
+    except ShapeError as error:
+        raise NnpfError(f"is not a valid ONNX model: {error.problem}", subject=model.name) from None
+    size = sum(tensor.nbytes for name, tensor in constants.items() if name not in given)
+    if size > limits.current().patch_bytes:
+        raise limits.exceeded("patch_bytes", f"its constants would take {size >> 20} MiB", subject=model.name)
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
@@ -326,71 +314,48 @@ _PRODUCTS = {"MatMul": 0, "MatMulInteger": 0, "QLinearMatMul": 0, "Gemm": 0}
 
 
 def _cost(model: Model, shapes: Mapping[str, Shape]) -> Cost:
-    proto = onnx.ModelProto()
-    proto.CopyFrom(model.proto)
-    # What the exporter noted about tensors inside holds for its own input size only.
-    del proto.graph.value_info[:]
-    for value in proto.graph.input:
-        if value.name in shapes:
-            wanted = shapes[value.name]
-            declared = value.type.tensor_type.shape.dim
-            if len(declared) != len(wanted):
-                raise NnpfError(
-                    f"input {value.name!r} has rank {len(declared)}, given {list(wanted)}", subject=model.name
-                )
-            for dimension, size in zip(declared, wanted, strict=True):
-                dimension.dim_value = size
-    for value in proto.graph.output:
-        for dimension in value.type.tensor_type.shape.dim:
-            dimension.Clear()
+    inputs = {}
+    for spec in model.inputs:
+        shape = shapes.get(spec.name, spec.shape)
+        if len(shape) != spec.rank:
+            raise NnpfError(f"input {spec.name!r} has rank {spec.rank}, given {list(shape)}", subject=model.name)
+        if None in shape:
+            raise NnpfError(f"the shape of its input {spec} is not given", subject=model.name)
+        inputs[spec.name] = (spec.dtype, tuple(size or 0 for size in shape))
     try:
-        inferred = shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
-    except Exception as error:  # a C++ exception whose type depends on the version of onnx
-        listed = ", ".join(f"{key} {list(shape)}" for key, shape in shapes.items())
-        raise NnpfError(f"does not fit an input of {listed}: {_first_line(error)}", subject=model.name) from None
+        known = model.graph.shapes(inputs)
+    except ShapeError as error:
+        if error.data:
+            raise
+        listed = ", ".join(f"{key} {list(shape)}" for key, (_, shape) in inputs.items())
+        raise NnpfError(f"does not fit an input of {listed}: {error.problem}", subject=model.name) from None
 
-    known: dict[str, tuple[Shape, int]] = {}
-    for tensor in inferred.graph.initializer:
-        known[tensor.name] = (tuple(tensor.dims), onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
-    for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
-        kind = value.type.tensor_type
-        if kind.HasField("shape") and all(d.HasField("dim_value") for d in kind.shape.dim):
-            shape = tuple(d.dim_value for d in kind.shape.dim)
-            known[value.name] = (shape, onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).itemsize)
-            if math.prod(shape) > limits.current().tensor_elements:
-                problem = f"tensor {value.name!r} would be {list(shape)}"
-                raise limits.exceeded("tensor_elements", problem, subject=model.name)
-
-    def shape_of(name: str, node: onnx.NodeProto) -> Shape:
-        if name not in known:
-            raise NnpfError(f"the shape of {name!r} ({node.op_type}) depends on data", subject=model.name)
-        return known[name][0]
+    def shape_of(name: str) -> Shape:
+        return known[name].shape
 
     macs = 0
-    for node in inferred.graph.node:
+    for node in model.proto.graph.node:
         if node.op_type in _CONVOLUTIONS:
             _, weight = _CONVOLUTIONS[node.op_type]
-            macs += math.prod(shape_of(node.output[0], node)) * math.prod(shape_of(node.input[weight], node)[1:])
+            macs += math.prod(shape_of(node.output[0])) * math.prod(shape_of(node.input[weight])[1:])
         elif node.op_type == "ConvTranspose":
-            macs += math.prod(shape_of(node.input[0], node)) * math.prod(shape_of(node.input[1], node)[1:])
+            macs += math.prod(shape_of(node.input[0])) * math.prod(shape_of(node.input[1])[1:])
         elif node.op_type in _PRODUCTS:
-            data = shape_of(node.input[0], node)
+            data = shape_of(node.input[0])
             transposed = any(a.name == "transA" and a.i for a in node.attribute)
-            macs += math.prod(shape_of(node.output[0], node)) * data[-2 if transposed else -1]
-    output = inferred.graph.output[0].name
-    peak = _peak_bytes(inferred.graph, known, shapes)
+            macs += math.prod(shape_of(node.output[0])) * data[-2 if transposed else -1]
+    peak = _peak_bytes(model.proto.graph, known, list(inputs))
     if peak > limits.current().patch_bytes:
         raise limits.exceeded("patch_bytes", f"one run would take {peak >> 20} MiB", subject=model.name)
-    return Cost(macs, peak, shape_of(output, inferred.graph.node[-1]))
+    return Cost(macs, peak, shape_of(model.output_names[0]))
 
 
-def _peak_bytes(graph: onnx.GraphProto, known: Mapping[str, tuple[Shape, int]], inputs: Iterable[str]) -> int:
+def _peak_bytes(graph: onnx.GraphProto, known: Mapping[str, Tensor], inputs: Iterable[str]) -> int:
     constants = {tensor.name for tensor in graph.initializer}
     last_use = {name: at for at, node in enumerate(graph.node) for name in node.input}
 
     def size(name: str) -> int:
-        shape, itemsize = known.get(name, ((), 0))
-        return 0 if name in constants else math.prod(shape) * itemsize
+        return 0 if name in constants or name not in known else known[name].nbytes
 
     live = sum(size(name) for name in inputs)
     peak = live

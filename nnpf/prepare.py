@@ -114,8 +114,7 @@ def prepare(model: Model, kinds: Sequence[Kind] = ("multipliers",), *, short_nam
     if spans:
         value = json.dumps({"tensor": tensor_name, **{kind: list(span) for kind, span in spans.items()}})
         proto.metadata_props.append(onnx.StringStringEntryProto(key=METADATA_KEY, value=value))
-    models.check(proto, model.name)
-    return Model(proto, model.name)
+    return models.checked(proto, model.name)
 
 
 class _Names:

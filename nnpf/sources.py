@@ -195,5 +195,4 @@ def _decode_base(data: bytes, name: str) -> Base:
         proto = decode_model(data, decoder=decoder)
     except NncError as error:
         raise NnpfError(str(error), subject=name) from None
-    models.check(proto, name)
-    return Base(models.Model(proto, name), decoder)
+    return Base(models.checked(proto, name), decoder)

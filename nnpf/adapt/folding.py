@@ -36,8 +36,10 @@ def folded(model: Model) -> Model:
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     graph = proto.graph
-    constant = _constant_values(graph)
-    chains = list(_chains(graph, constant, _shapes(proto)))
+    # Values that do not depend on the model's input, with their shapes.
+    known = model.graph.constants([spec.name for spec in model.inputs])
+    constant = {name: tensor.shape for name, tensor in known.items()}
+    chains = list(_chains(graph, constant))
     if not chains:
         return model
     taken = {name for node in graph.node for name in (*node.input, *node.output)}
@@ -82,24 +84,7 @@ class _Constants:
         return self._known[dims]
 
 
-def _constant_values(graph: onnx.GraphProto) -> set[str]:
-    """Values that do not depend on the model's input."""
-    known = {tensor.name for tensor in graph.initializer} - {value.name for value in graph.input}
-    for node in graph.node:
-        if all(name in known for name in node.input if name):
-            known |= set(node.output)
-    return known
-
-
-def _shapes(proto: onnx.ModelProto) -> Mapping[str, tuple[int, ...]]:
-    graph = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
-    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    for value in graph.value_info:
-        shapes[value.name] = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
-    return shapes
-
-
-def _chains(graph: onnx.GraphProto, constant: set[str], shapes: Mapping[str, tuple[int, ...]]) -> Iterator[_Chain]:
+def _chains(graph: onnx.GraphProto, constant: Mapping[str, tuple[int, ...]]) -> Iterator[_Chain]:
     users: dict[str, list[onnx.NodeProto]] = {value.name: [onnx.NodeProto()] for value in graph.output}
     for node in graph.node:
         for name in node.input:
@@ -111,12 +96,12 @@ def _chains(graph: onnx.GraphProto, constant: set[str], shapes: Mapping[str, tup
             return None
         node = users[value][0]
         other = next((name for name in node.input if name != value), "")
-        suits = other in constant and shapes.get(other) in ((channels, 1, 1), (1, channels, 1, 1))
+        suits = constant.get(other) in ((channels, 1, 1), (1, channels, 1, 1))
         return (node, other) if suits else None
 
     for node in graph.node:
-        dims = shapes.get(node.input[1], ()) if node.op_type == "Conv" else ()
-        if len(dims) != 4 or node.input[1] not in constant:
+        dims = constant.get(node.input[1], ()) if node.op_type == "Conv" else ()
+        if len(dims) != 4:
             continue
         followers = []
         result = node.output[0]

@@ -61,7 +61,7 @@ def test_a_decoder_that_crashes(filtered: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "name", "step"),
     [
-        ("nnpf.model", "check", "reading the model {folder}/tint_red.onnx"),
+        ("nnpf.model", "_check", "reading the model {folder}/tint_red.onnx"),
         ("nnpf.engines.openvino_engine", "OpenVinoNetwork", "openvino compiles {folder}/tint_red.onnx"),
     ],
 )
@@ -78,7 +78,7 @@ def test_a_model_that_crashes_a_library(module: str, name: str, step: str, filte
 
 def test_a_step_that_never_ends(filtered: Path, tmp_path: Path) -> None:
     arguments = ["apply", str(filtered), "-o", "out.yuv", "-q", "--set-limit", "model_seconds=2"]
-    done = run_with("nnpf.model", "check", HANG, arguments, tmp_path)
+    done = run_with("nnpf.model", "_check", HANG, arguments, tmp_path)
     step = f"reading the model {tmp_path}/tint_red.onnx"
     one_line(done, f"{filtered}: {step}: not done after 2 seconds (--set-limit model_seconds=N)")
     assert not unfinished(tmp_path)
@@ -86,7 +86,7 @@ def test_a_step_that_never_ends(filtered: Path, tmp_path: Path) -> None:
 
 def test_a_process_that_the_system_kills(filtered: Path, tmp_path: Path) -> None:
     body = CRASH.replace("SIGSEGV", "SIGKILL")
-    done = run_with("nnpf.model", "check", body, ["apply", str(filtered), "-o", "out.yuv", "-q"], tmp_path)
+    done = run_with("nnpf.model", "_check", body, ["apply", str(filtered), "-o", "out.yuv", "-q"], tmp_path)
     assert done.returncode == 1
     assert "killed (SIGKILL), as it happens where memory runs out, at: " in done.stderr
     assert not unfinished(tmp_path)
