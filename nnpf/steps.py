@@ -21,6 +21,7 @@ _PLACES = 64
 _PLACE_BYTES = 4608
 # Number of the note (0: none), kind, seconds that it may take (0: any), bytes of text.
 _HEAD = struct.Struct("<QcIH")
+MEMORY_BYTES = _PLACES * _PLACE_BYTES
 _SUBJECT, _STEP, _REST, _FILE = b"i", b"s", b"r", b"f"
 
 _memory: mmap.mmap | None = None
@@ -51,7 +52,7 @@ class Left(NamedTuple):
 
 def shared_memory() -> mmap.mmap:
     """To be made before the process that calls `share` is forked."""
-    return mmap.mmap(-1, _PLACES * _PLACE_BYTES)
+    return mmap.mmap(-1, MEMORY_BYTES)
 
 
 def share(memory: mmap.mmap) -> None:
@@ -77,7 +78,7 @@ def read(memory: mmap.mmap) -> Left:
 
 
 def _entries(memory: mmap.mmap) -> Iterator[tuple[int, bytes, int, str]]:
-    for place in range(0, _PLACES * _PLACE_BYTES, _PLACE_BYTES):
+    for place in range(0, MEMORY_BYTES, _PLACE_BYTES):
         number, kind, seconds, length = _HEAD.unpack_from(memory, place)
         if number:
             text = memory[place + _HEAD.size : place + _HEAD.size + length]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import mmap
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nnpf import steps
 from tests.fuzz.packages import PACKAGES
 
 
@@ -84,10 +86,17 @@ def _campaign(name: str, seconds: float, work: Path) -> Total:
             total.seconds += 1.0  # so that this ends
             if not _was_only_slow(name, work):
                 lines = (work / f"{name}.log").read_text(errors="replace").strip().splitlines()
-                total.found[f"the process died ({code})"] = "\n".join(lines[-30:])
+                total.found[f"the process died ({code}){_died_at(result)}"] = "\n".join(lines[-30:])
         kept.write_text(json.dumps(asdict(total)))
         print(total, flush=True)
     return total
+
+
+def _died_at(result: Path) -> str:
+    """The step in machine code of others, if it died at one: `, at: the container reader (FFmpeg)`."""
+    with result.with_suffix(".steps").open("r+b") as file:
+        left = steps.read(mmap.mmap(file.fileno(), steps.MEMORY_BYTES))
+    return "".join(f", at: {step.text}" for step in left.steps)
 
 
 def _was_only_slow(name: str, work: Path) -> bool:

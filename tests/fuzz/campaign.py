@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import mmap
 import os
 import random
 import sys
@@ -31,9 +32,13 @@ def main() -> None:
 
     with atheris.instrument_imports(include=list(PACKAGES[name]), exclude=list(COMPILED)):
         from tests.fuzz.targets import TARGETS
+    from nnpf import steps
     from tests.fuzz import budget
 
     logging.disable()
+    with result.with_suffix(".steps").open("w+b") as file:  # at which step it died, if it does
+        file.truncate(steps.MEMORY_BYTES)
+        steps.share(mmap.mmap(file.fileno(), steps.MEMORY_BYTES))
     target = TARGETS[name]
     corpus.mkdir(parents=True, exist_ok=True)
     with atheris.instrument_imports(include=list(PACKAGES[name]), exclude=list(COMPILED)):

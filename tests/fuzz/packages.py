@@ -37,6 +37,7 @@ PACKAGES = {
     "torch_export": ("nnpf.torch_export",),
     "specification": ("nnpf.spec", "nnpf.describe", "nnpf.elements", "vsei.selection"),
     "y4m": ("nnpf.frames",),
+    "containers": ("vsei", "nnpf.container_formats", "nnpf.containers", "nnpf.muxing", "nnpf.opening", "nnpf_tools"),
     "commands": _PIPELINE,
     "apply": _PIPELINE,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -193,6 +194,24 @@ def specifications() -> Iterator[bytes]:
 def y4m_files() -> Iterator[bytes]:
     yield b"YUV4MPEG2 W4 H4 F25:1 Ip A0:0 C420mpeg2\nFRAME\n" + bytes(24) + b"FRAME\n" + bytes(24)
     yield b"YUV4MPEG2 W2 H2 F30000:1001 Ip A0:0 C444p10 XYSCSS=444P10\nFRAME I\n" + bytes(24)
+
+
+def container_files() -> Iterator[bytes]:
+    """Each container with each codec; with sound, and without."""
+    from tests.nnpf.container_files import encoded, vvc
+
+    with tempfile.TemporaryDirectory() as folder:
+        short = Path(folder) / "short.266"
+        units = itertools.islice(split([(SAMPLES / "bbb_q37.266").read_bytes()]), 10)
+        short.write_bytes(b"".join(unit.to_bytes() for unit in units))
+        for number, suffix in enumerate(("mp4", "mov", "mkv", "ts")):
+            files = [
+                encoded(Path(folder) / f"avc.{suffix}", "libx264", size=(32, 16)),
+                encoded(Path(folder) / f"hevc.{suffix}", "libx265", audio=False, size=(32, 16)),
+                vvc(Path(folder) / f"vvc.{suffix}", short),
+            ]
+            for at, file in enumerate(files):
+                yield bytes([number + at]) + file.read_bytes()
 
 
 def command_streams() -> Iterator[bytes]:

@@ -260,6 +260,28 @@ def commands(data: bytes) -> None:
     _command(*arguments, *(["--codec", CODECS[codec - 1].value] if codec else []))
 
 
+def containers(data: bytes) -> None:
+    """A file of MP4, QuickTime, Matroska or MPEG-TS. The first byte says what to do with it."""
+    from nnpf.container_formats import container_of
+
+    folder = _folder()
+    (folder / "in").write_bytes(data[1:])
+    form = container_of(data[1:])
+    if form is None or not form.suffixes:
+        return  # a byte stream, which other targets take; a format that is not written
+    out = f"out{form.suffixes[0]}"
+    written = ("-o", str(folder / out), "--force", "-q")
+    which: tuple[tuple[str, ...], ...] = (
+        ("dump", "--all"),
+        ("dump", "--json"),
+        ("validate",),
+        ("strip", *written),
+        ("inject", "--base", str(folder / "filter.onnx"), *written),
+    )
+    name, *options = which[data[0] % len(which)]
+    _command(name, str(folder / "in"), *options)
+
+
 def apply_stream(data: bytes) -> None:
     """`nnpf apply`: decoder, models, network and all. The first byte says which codec."""
     if not data:
@@ -306,6 +328,7 @@ TARGETS = {
         Target("torch_export", onnx_model, seeds.exported_models, mutate=mutated_archive),
         Target("specification", specification, seeds.specifications),
         Target("y4m", y4m, seeds.y4m_files),
+        Target("containers", containers, seeds.container_files),
         Target("commands", commands, seeds.command_streams),
         Target("apply", apply_stream, seeds.filtered_streams, _load_apply),
     )

@@ -15,7 +15,7 @@ from tests.fuzz.targets import TARGETS, Target
 # Inputs that once crashed, hung or took too much: `found/TARGET-WHAT`.
 FOUND = sorted((Path(__file__).parent / "found").glob("*-*"))
 # Fewer where an input costs more.
-INPUTS = {"commands": 40, "apply": 8, "engine_openvino": 60, "engine_torch": 5, "headers_vvc": 100}
+INPUTS = {"commands": 40, "containers": 60, "apply": 8, "engine_openvino": 60, "engine_torch": 5, "headers_vvc": 100}
 NEEDED = {"engine_torch": "torch", "torch_export": "torch", "engine_onnxruntime": "onnxruntime"}
 
 

@@ -20,7 +20,15 @@ def _texture() -> np.ndarray:
     return np.random.default_rng(1).integers(0, 256, (80 + PICTURES, 96 + PICTURES, 3), dtype=np.uint8)
 
 
-def encoded(path: Path, encoder: str, *, audio: bool = True, videos: int = 1, options: dict | None = None) -> Path:
+def encoded(
+    path: Path,
+    encoder: str,
+    *,
+    audio: bool = True,
+    videos: int = 1,
+    options: dict | None = None,
+    size: tuple[int, int] = (96, 80),
+) -> Path:
     """A file of a moving texture, B pictures and three random access points; with a tone, if wanted.
 
     Args:
@@ -28,21 +36,23 @@ def encoded(path: Path, encoder: str, *, audio: bool = True, videos: int = 1, op
         encoder: libx264, libx265, mpeg4 ...
         videos: so many video streams; those behind the first show the picture upside down, to be told from it.
         options: of the muxer.
+        size: columns and rows of the pictures.
     """
+    width, height = size
     if path.exists():
         return path
     quiet = {"libx264": "log=-1", "libx265": "log-level=none"}
     with av.open(str(path), "w", options=options) as container:
         streams = []
         for _ in range(videos):
-            stream = container.add_stream(encoder, rate=RATE, width=96, height=80, pix_fmt="yuv420p")
+            stream = container.add_stream(encoder, rate=RATE, width=width, height=height, pix_fmt="yuv420p")
             if encoder in quiet:
                 parameters = f"keyint=10:bframes=3:{quiet[encoder]}"
                 stream.codec_context.options = {f"{encoder.removeprefix('lib')}-params": parameters}
             streams.append(stream)
         tone = container.add_stream("aac", rate=48000) if audio else None
         for i in range(PICTURES):
-            picture = _texture()[i : i + 80, i : i + 96]
+            picture = _texture()[i : i + height, i : i + width]
             for number, stream in enumerate(streams):
                 shown = np.ascontiguousarray(picture[::-1] if number else picture)
                 frame = av.VideoFrame.from_ndarray(shown, format="rgb24").reformat(format="yuv420p")
