@@ -51,9 +51,7 @@ class Limits:
     tensor_elements: int = limit(
         1 << 31, "of one tensor inside a network: 8 GiB as float32; a graph that asks for more is broken or hostile"
     )
-    patch_bytes: int = limit(
-        4 << 30, "tensors inside a network for one patch; patches are chosen for half of it where their size is free"
-    )
+    patch_bytes: int = limit(4 << 30, "tensors inside a network for one patch; patches whose size is free are smaller")
     picture_samples: int = limit(
         35_651_584,
         "luma samples of a picture: level 6.2 of H.266, which 8192x4320 is; each picture takes 3 bytes for one",

@@ -29,7 +29,6 @@ _PRECISIONS = {"f32": ov.Type.f32, "bf16": ov.Type.bf16}
 class OpenVinoEngine:
     name = "openvino"
     max_batch = CPU_MAX_BATCH
-    room = CPU_ROOM
 
     def __init__(self, device: str = "auto", settings: Settings | None = None) -> None:
         settings = settings or Settings()
@@ -39,8 +38,13 @@ class OpenVinoEngine:
         if self._device.partition(".")[0] not in {found.partition(".")[0] for found in available}:
             raise NnpfError(f"OpenVINO has no device {device!r} here: it has {', '.join(available)}")
         self._config = self._configured(settings)
+        bf16 = settings.precision == "bf16" or (settings.precision == "auto" and "BF16" in self._capabilities())
         # Where bfloat16 is computed in tiles, models get channels that fill them.
-        self._tiles = self._device == "CPU" and settings.precision != "f32" and _has_amx()
+        self._tiles = self._device == "CPU" and bf16 and _has_amx()
+        self.room = CPU_ROOM * 2 if bf16 else CPU_ROOM  # counted in float32
+
+    def _capabilities(self) -> Any:
+        return self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES")
 
     def _configured(self, settings: Settings) -> dict[str, Any]:
         config: dict[str, Any] = {}
@@ -51,9 +55,7 @@ class OpenVinoEngine:
             config[hints.inference_precision()] = _PRECISIONS[settings.precision]
             if settings.precision == "f32":
                 config[hints.execution_mode()] = hints.ExecutionMode.ACCURACY
-        if settings.precision == "bf16" and "BF16" not in self._core.get_property(
-            self._device, "OPTIMIZATION_CAPABILITIES"
-        ):
+        if settings.precision == "bf16" and "BF16" not in self._capabilities():
             raise NnpfError(f"{self.device} does not compute in bfloat16; take --precision f32 or auto")
         if self._device != "CPU":
             config[hints.performance_mode()] = hints.PerformanceMode.LATENCY

@@ -378,7 +378,7 @@ def test_the_peers_filter_gives_what_onnxruntime_gives_on_the_same_patches(
         patch_height=64,
     )
     plan, batch, _ = plan_patches(model, process)
-    assert (plan.grid, batch) == ((2, 4), 4)
+    assert (plan.grid, batch) == ((2, 4), 2)
     tensor = plan.pack([decoded[7]], [Fraction(49, 75)], plan.new_input())
     results = []
     for name in (engine, "onnxruntime"):

@@ -194,8 +194,11 @@ def test_a_whole_picture_is_one_patch_without_a_copy() -> None:
     st.integers(0, 6),
     st.integers(1, 9),
     st.integers(1, 2000),
+    st.none() | st.integers(1, 2000),
 )
-def test_a_free_patch_size_is_legal_and_covers(w: int, h: int, order: int, overlap: int, delta: int, room: int) -> None:
+def test_a_free_patch_size_is_legal_and_covers(
+    w: int, h: int, order: int, overlap: int, delta: int, room: int, cache: int | None
+) -> None:
     form = Format(2 * w, 2 * h, 1)
     process = PatchProcess(
         inp=form,
@@ -207,7 +210,7 @@ def test_a_free_patch_size_is_legal_and_covers(w: int, h: int, order: int, overl
         patch_height=delta,
     )
     try:
-        rows, columns = choose_patch(process, max_positions=room)
+        rows, columns = choose_patch(process, max_positions=room, cache_positions=cache)
     except NnpfError:
         assume(False)
     for size, length in ((rows, form.height), (columns, form.width)):
@@ -227,6 +230,21 @@ def test_a_free_patch_size_follows_memory_and_the_network() -> None:
         choose_patch(process, max_positions=10**6, fixed=(71, 72))
     with pytest.raises(NnpfError, match="larger than memory allows"):
         choose_patch(process, max_positions=80)
+
+
+def test_a_free_patch_size_weighs_the_cache_against_what_overlaps_cost() -> None:
+    def chosen(overlap: int, cache: int | None) -> tuple[int, int]:
+        process = PatchProcess(**formats(1920, 1080), overlap=overlap)
+        return choose_patch(process, max_positions=10**7, cache_positions=cache)
+
+    assert chosen(0, None) == chosen(0, 10**7) == (1080, 1920)
+    # Where nothing is computed twice, patches fit the cache, and are wide.
+    assert chosen(0, 64 * 1920) == (60, 1920)
+    rows, columns = chosen(8, 100_000)
+    assert (rows + 16) * (columns + 16) < 150_000
+    # With large overlaps small patches would compute much twice.
+    rows, columns = chosen(60, 100_000)
+    assert (rows + 120) * (columns + 120) > 200_000
 
 
 def test_a_constant_patch_must_suit_the_network() -> None:
