@@ -42,8 +42,10 @@ class Sample:
 
 
 def sample(pid: int, done: int) -> Sample | None:
-    process = Path("/proc") / str(pid)
+    """Of the process that does the work, which the one that was started waits for."""
     try:
+        worker = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        process = Path("/proc") / (worker[0] if worker else str(pid))
         status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
         return Sample(
             done,
