@@ -202,7 +202,8 @@ def refuse_existing(header: NalHeader, data: bytes | memoryview, offset: int) ->
         return message.payload_type in NNPF_TYPES
 
     if any(any_message(m, header.codec, is_nnpf) for m in sei.parse(header, data).messages):
-        raise VseiError("the stream has NNPF messages already; replace them or keep them", offset=offset)
+        problem = "the stream has NNPF messages already (--on-existing replace, or keep)"
+        raise VseiError(problem, offset=offset)
 
 
 def place(group: Group, codec: Codec) -> int:

@@ -11,6 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from vsei.annexb import NalUnit, read_chunks, split
+from vsei.errors import VseiError
 from vsei.nal import Codec
 from vsei.reading import identify
 
@@ -61,6 +62,9 @@ class Source:
     Attributes:
         codec: as `identify` finds it.
         head: the first bytes.
+
+    Raises:
+        VseiError: it is empty, or its codec does not show.
     """
 
     def __init__(self, file: BinaryIO, stack: ExitStack, identify: Identify = identify) -> None:
@@ -68,6 +72,8 @@ class Source:
         self._again = file.seekable()
         self._origin = file.tell() if self._again else 0
         self.head = _read(self._file, HEAD_BYTES)
+        if not self.head:
+            raise VseiError("the stream is empty")  # a mistake, mostly; nobody should read "clean" of it
         self.codec, _ = identify(split([self.head]))
 
     @property

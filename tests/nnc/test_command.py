@@ -280,3 +280,13 @@ def test_models_that_cannot_be_read(
 )
 def test_targets_that_make_no_sense(tmp_path: Path, tensors: Path, wrong: list[str]) -> None:
     assert main(["nnc", "encode", str(tensors), "-o", str(tmp_path / "out.nnc"), *wrong]) == 2
+
+
+def test_verbose_names_each_tensor(tensors: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    payload = tmp_path / "model.nnc"
+    for arguments in (
+        ["encode", str(tensors), "-o", str(payload)],
+        ["decode", str(payload), "-o", str(tmp_path / "o.npz")],
+    ):
+        assert main(["nnc", *arguments, "--verbose"]) == 0
+        assert "nnpf: note: conv.weight 8x4x3x3 float32\n" in capsys.readouterr().err

@@ -199,7 +199,8 @@ def test_messages_that_are_there_already(tmp_path, capsys, on_existing, count):
     assert run("inject", SAMPLE, "--base", TINT, "-o", once, "-q") == 0
     assert run("inject", once, "--base", TINT, "-o", twice, "-q") == 1
     first = next(u.nal.offset for _, u, s in sei_units(split([once.read_bytes()]), Codec.VVC))
-    assert error(capsys) == f"{once}: offset {first}: the stream has NNPF messages already; replace them or keep them"
+    problem = "the stream has NNPF messages already (--on-existing replace, or keep)"
+    assert error(capsys) == f"{once}: offset {first}: {problem}"
     options = ["--id", count, "--on-existing", on_existing]
     assert run("inject", once, "--base", TINT, "-o", twice, "-q", *options) == 0
     assert len(messages(twice)) == count * len(messages(once))

@@ -90,3 +90,13 @@ def test_progress_on_a_terminal_unless_quiet(capsys, monkeypatch, quiet):
     with files.progress(argparse.Namespace(quiet=quiet), 10, "B") as bar:
         bar.advance(5)
     assert bool(capsys.readouterr().err) is not quiet
+
+
+@pytest.mark.parametrize("command", [("dump",), ("validate",), ("strip", "-o", "out.266"), ("extract", "-o", "out")])
+def test_an_empty_stream_is_an_error(command, tmp_path, capsys, monkeypatch):
+    """Not a stream without messages, nor one that is clean: somebody's encoder has failed."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.266").touch()
+    assert main.main([command[0], "in.266", *command[1:]]) == 1
+    assert capsys.readouterr().err == "nnpf: in.266: the stream is empty\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["in.266"]

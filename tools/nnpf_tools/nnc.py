@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     decode.add_argument("--force", action="store_true", help="replace an output file that exists")
     decode.add_argument("-q", "--quiet", action="store_true", help="no summary")
+    decode.add_argument("-v", "--verbose", action="store_true", help="name each tensor on standard error")
 
     encode = actions.add_parser("encode", help="a model or tensors to a payload")
     encode.add_argument("model", help=".onnx, .npz or .safetensors; or - for one of them from standard input")
@@ -97,6 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     encode.add_argument("--force", action="store_true", help="replace an output file that exists")
     encode.add_argument("--json", action="store_true", help="one JSON document on standard output")
     encode.add_argument("-q", "--quiet", action="store_true", help="no summary")
+    encode.add_argument("-v", "--verbose", action="store_true", help="name each tensor on standard error")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -205,6 +207,11 @@ def _save(args: argparse.Namespace, suffix: str, tensors: Mapping[str, Any], top
         out.write(data)
 
 
+def _name_each(tensors: Mapping[str, Any], args: argparse.Namespace) -> None:
+    for name, tensor in tensors.items() if args.verbose else ():
+        print(f"nnpf: note: {name} {'x'.join(map(str, tensor.shape)) or 'scalar'} {tensor.dtype}", file=sys.stderr)
+
+
 # --- decode ----------------------------------------------------------------------------------------------------------
 
 
@@ -242,6 +249,7 @@ def _decode(args: argparse.Namespace) -> int:
     _save(args, suffix, tensors, topology)
     for note in decoder.last.notes:
         print(f"nnpf: {args.payload}: {note}", file=sys.stderr)
+    _name_each(tensors, args)
     if not args.quiet and args.output != PIPE:
         weights = sum(v.size for v in tensors.values())
         print(f"{args.output}: {done}, {len(tensors)} tensors, {weights} weights")
@@ -348,6 +356,7 @@ def _encode(args: argparse.Namespace) -> int:
         )
     with open_output(args.output, force=args.force, inputs=(args.model,)) as out:
         out.write(payload)
+    _name_each(tensors, args)
     if args.output == PIPE or (args.quiet and not args.json):
         return 0
     found = distortion(tensors, decoder.copy().decode(payload))
