@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.robustness.commands import SAMPLES, STREAM, run, start, stop, unfinished, wait_for_unfinished
+from tests.robustness.commands import SAMPLES, SIGNALLED, STREAM, run, start, stop, unfinished, wait_for_unfinished
 
 # Takes the place of a function of the library, and does what a fault in machine code does.
 PROGRAM = """
@@ -100,6 +100,19 @@ def test_killed_the_command_takes_its_worker_along(filtered: Path, tmp_path: Pat
     process.communicate(timeout=30)  # the worker has the other end of standard error
     assert not unfinished(tmp_path)
     assert not (tmp_path / "out.yuv").exists()
+
+
+def test_ctrl_c_in_machine_code_that_keeps_python_from_running(tmp_path: Path) -> None:
+    """Not even the thread that ends a stuck process runs then; the process that waits does."""
+    held = "print('here', flush=True); __import__('re').match('(a+)+$', 'a' * 40 + 'b')"
+    program = PROGRAM.format(module="vsei.annexb", name="split", body=held)
+    command = [sys.executable, "-c", program, "dump", str(STREAM)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **SIGNALLED)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"here\n"
+    stop(process, 2)
+    _, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stderr) == (130, b"nnpf: stopped\n")
 
 
 def test_debug_stays_in_one_process(tmp_path: Path) -> None:

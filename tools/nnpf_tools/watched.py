@@ -22,6 +22,8 @@ from nnpf_tools import stopping
 
 # How often the process that works is asked whether it still gets on. That it dies is noticed at once.
 _POLL_S = 0.5
+# How long it may take to stop when asked to; it ends itself sooner, unless machine code keeps Python from running.
+_GRACE_S = 2 * stopping.GRACE_S
 _FAILED = 1
 
 
@@ -38,8 +40,8 @@ def divide() -> int | None:
     memory = steps.shared_memory()
     ended, running = os.pipe()
     orphaned, waiting = os.pipe()
-    worker = os.fork()
-    if worker == 0:
+    pid = os.fork()
+    if pid == 0:
         os.close(ended)
         os.close(waiting)
         steps.share(memory)
@@ -47,23 +49,9 @@ def divide() -> int | None:
         return None
     os.close(running)
     os.close(orphaned)
-
-    def forward(number: int, frame: FrameType | None) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(worker, number)
-
-    stopping.handle(forward)
-    stuck = _wait(ended, memory)
-    if stuck is not None:
-        os.kill(worker, signal.SIGKILL)
-    code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
-    if code >= 0:
-        return code
-    left = steps.read(memory)
-    for path in left.files:
-        outputs.remove(path)
-    print(f"nnpf: {_died(-code, left, stuck)}", file=sys.stderr, flush=True)
-    return 128 - code if -code in stopping.SIGNALS else _FAILED
+    worker = _Worker(pid, ended, memory)
+    stopping.handle(worker.stop)
+    return worker.exit_code()
 
 
 def _end_with_parent(orphaned: int) -> None:
@@ -73,19 +61,56 @@ def _end_with_parent(orphaned: int) -> None:
     os._exit(_FAILED)
 
 
-def _wait(ended: int, memory: mmap.mmap) -> steps.Noted | None:
-    """Until the process that works has ended, or a step of it takes too long: that step."""
-    taken: dict[int, float] = {}
-    before = time.monotonic()
-    while not select.select([ended], [], [], _POLL_S)[0]:
-        now = time.monotonic()
-        passed, before = min(now - before, 2 * _POLL_S), now  # both processes may have been stopped meanwhile
-        noted = [step for step in steps.read(memory).steps if step.seconds]
-        taken = {step.number: taken.get(step.number, 0.0) + passed for step in noted}
-        for step in noted:
-            if taken[step.number] > step.seconds:
-                return step
-    return None
+class _Worker:
+    """The process that does the work, seen from the one that waits for it.
+
+    Args:
+        ended: reads to its end when the process ends.
+        memory: in which it notes its steps.
+    """
+
+    def __init__(self, pid: int, ended: int, memory: mmap.mmap) -> None:
+        self._pid, self._ended, self._memory = pid, ended, memory
+        self._asked: tuple[int, float] | None = None  # which signal asked for its end, and when
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """Hand a signal on."""
+        self._asked = self._asked or (number, time.monotonic())
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, number)
+
+    def exit_code(self) -> int:
+        """Wait for it, and say what killed it, if something did."""
+        stuck = self._stuck_at()
+        code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        if code >= 0:
+            return code
+        left = steps.read(self._memory)
+        for path in left.files:
+            outputs.remove(path)
+        if self._asked is not None:
+            print("nnpf: stopped", file=sys.stderr, flush=True)
+            return 128 + self._asked[0]
+        print(f"nnpf: {_died(-code, left, stuck)}", file=sys.stderr, flush=True)
+        return _FAILED
+
+    def _stuck_at(self) -> steps.Noted | None:
+        """Waits until it has ended, or has to be ended: because of the step that is returned, or of a signal."""
+        taken: dict[int, float] = {}
+        before = time.monotonic()
+        while not select.select([self._ended], [], [], _POLL_S)[0]:
+            now = time.monotonic()
+            if self._asked is not None and now - self._asked[1] > _GRACE_S:
+                os.kill(self._pid, signal.SIGKILL)
+                return None
+            passed, before = min(now - before, 2 * _POLL_S), now  # both processes may have been stopped meanwhile
+            noted = [step for step in steps.read(self._memory).steps if step.seconds]
+            taken = {step.number: taken.get(step.number, 0.0) + passed for step in noted}
+            for step in noted:
+                if taken[step.number] > step.seconds:
+                    os.kill(self._pid, signal.SIGKILL)
+                    return step
+        return None
 
 
 def _died(number: int, left: steps.Left, stuck: steps.Noted | None) -> str:
@@ -93,8 +118,6 @@ def _died(number: int, left: steps.Left, stuck: steps.Noted | None) -> str:
     subject = f"{left.subject}: " if left.subject else ""
     if stuck is not None:
         return f"{subject}{stuck.text}: not done after {stuck.seconds} seconds (--set-limit {stuck.limit}=N)"
-    if number in stopping.SIGNALS:
-        return "stopped"
     doing = "; meanwhile ".join(dict.fromkeys(step.text for step in left.steps)) or "between two steps"
     if number == signal.SIGKILL:
         return f"{subject}killed (SIGKILL), as it happens where memory runs out, at: {doing}"
