@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from nnpf.adapt.adaptation import Progress
     from nnpf.adapt.fitted import Fitted
+    from nnpf.engines import Precision
     from nnpf.frames import Frame
     from nnpf.runner import Shown
 
@@ -143,8 +144,13 @@ def apply(
     engine: str = "auto",
     device: str = "auto",
     threads: int = 0,
+    precision: Precision = "f32",
+    deterministic: bool = False,
     patch: tuple[int, int] | None = None,
     out_bit_depth: int | None = None,
+    layer_id: int = 0,
+    check_hashes: bool = True,
+    keep_going: bool = False,
     skip_failures: bool = False,
     codec: Codec | None = None,
 ) -> Iterator[Shown]:
@@ -159,8 +165,13 @@ def apply(
         engine: openvino, torch, onnxruntime, or auto.
         device: cpu, cuda, cuda:1, mps, a device of OpenVINO, or auto.
         threads: of the CPU; 0: all cores.
+        precision: of float networks: f32; bf16 is faster on some machines, and less exact; auto: the device's own.
+        deterministic: the same samples in every run on this machine, for any number of threads.
         patch: (columns, rows) of a patch, where the message leaves it free.
         out_bit_depth: of the pictures, where the messages leave it.
+        layer_id: nuh_layer_id of the pictures.
+        check_hashes: hold decoded pictures against the decoded picture hash SEI where the stream has it.
+        keep_going: take what the decoder gives of a damaged stream; what is wrong stands in `record.faults`.
         skip_failures: show a picture as decoded where its filter cannot be had or run, and say so in its record.
         codec: None: by the file's name, else by its first NAL units.
 
@@ -169,6 +180,10 @@ def apply(
         applied, why something was not). `frame.planes` are NumPy arrays of (rows, columns): Y, Cb, Cr, or Y alone;
         uint8 at 8 bits, uint16 above. They stay valid; nobody may write into them. `to_torch` makes tensors of them,
         `nnpf.to_rgb` a picture to look at.
+
+    Raises:
+        NnpfError: the decoder fails, its pictures are not those of the stream, or a filter cannot be had or run.
+        VseiError: the headers of the stream are broken.
     """
     from nnpf import runner
     from nnpf.sources import ModelSources
@@ -179,8 +194,13 @@ def apply(
         engine=engine,
         device=device,
         threads=threads,
+        precision=precision,
+        deterministic=deterministic,
         patch=patch,
         out_bit_depth=out_bit_depth,
+        layer_id=layer_id,
+        check_hashes=check_hashes,
+        keep_going=keep_going,
         skip_failures=skip_failures,
     )
     with open_stream(stream, codec) as source, runner.apply(source.nal_units(), source.codec, options) as shown:

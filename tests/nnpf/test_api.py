@@ -1,6 +1,7 @@
 """The calls that people make from Python: the same as the commands, without start-up and without files between."""
 
 import hashlib
+import re
 import subprocess
 import sys
 
@@ -113,6 +114,37 @@ def test_apply_says_where_a_model_is_missing(stream, tint, tmp_path):
         next(nnpf.apply(tmp_path / "out.266"))
     mapped = nnpf.apply(tmp_path / "out.266", model_map={"file:tint_red.onnx": tint})
     assert next(mapped).record.kind == "filtered"
+
+
+def test_apply_takes_what_the_command_takes(stream, samples, tmp_path):
+    nnpf.inject(stream, tmp_path / "out.266", base=samples / "filters/tiny.onnx")
+
+    def first(count, **options):
+        pictures = nnpf.apply(tmp_path / "out.266", models=samples / "filters", **options)
+        return [picture for picture, _ in zip(pictures, range(count), strict=False)]
+
+    (plain,) = first(1)
+    assert plain.record.applied[0].precision == "f32"
+    assert plain.record.hash_check == "absent"
+    (auto,) = first(1, precision="auto", engine="onnxruntime", check_hashes=False)
+    assert (auto.record.applied[0].precision, auto.record.hash_check) == ("f32", "unchecked")
+    with pytest.raises(nnpf.NnpfError, match="onnxruntime computes in float32"):
+        first(1, precision="bf16", engine="onnxruntime")
+    one, other = (first(1, deterministic=True, threads=threads) for threads in (1, 2))
+    assert md5(one[0].frame) == md5(other[0].frame)
+    with pytest.raises(nnpf.NnpfError, match="the stream has no picture"):
+        first(1, layer_id=1)
+
+
+def test_apply_keeps_going_when_it_is_asked_to(stream, tmp_path):
+    data = bytearray(stream.read_bytes())
+    slices = [m.start() for m in re.finditer(b"\0\0\1", bytes(data)) if data[m.start() + 4] >> 3 < 12]
+    del data[slices[4] : slices[5]]
+    (tmp_path / "broken.266").write_bytes(data)
+    with pytest.raises(nnpf.NnpfError, match="the decoder"):
+        list(nnpf.apply(tmp_path / "broken.266"))
+    faults = [fault for p in nnpf.apply(tmp_path / "broken.266", keep_going=True) for fault in p.record.faults]
+    assert any("left out 2 pictures" in fault for fault in faults)
 
 
 def test_tensors_are_normalised_samples(stream):
