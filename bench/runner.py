@@ -5,13 +5,14 @@
     python bench/runner.py --memory                     peak memory at 1080p and 2160p, for 10, 60 and 300 pictures
     python bench/runner.py --nokia PATH [--nokia-f32 PATH]   against Nokia's vvdecapp, as built, and built for float32
     python bench/runner.py --device cuda                on a GPU: the whole job against the bare network
-    python bench/runner.py --all --nokia PATH           everything; about 15 minutes on two idle cores
+    python bench/runner.py --all --nokia PATH --nokia-f32 PATH   everything; some 8 minutes on two idle cores
+    python bench/runner.py --all --quick                a few pictures each: tries the bench, its figures say nothing
 
 "whole job" is decoding, filtering and writing YUV to /dev/null, through nnpf.runner.apply, between two pictures far
 from both ends of the stream: starting and compiling are not in it. "bare network" is nothing but the network on the
-same tensors, packed beforehand, in the fastest of two forms: one picture at a time on all cores, or as many at a time
-as the job filters. Job and network take turns, and each ratio is that of medians. CPU seconds are given too: they
-change less where the machine is busy.
+same tensors, packed beforehand, in the same patches, in the faster of two forms: one picture at a time on all cores, or
+as many at a time as the job filters. Job and network take turns, and each ratio is that of medians. CPU seconds are
+given too: they change less where the machine is busy.
 
 Exit code 3 when a goal is missed.
 """
@@ -28,8 +29,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ from nnpf.frames import Frame, write_frame
 from nnpf.intake import decoded_pictures
 from nnpf.metrics import compare
 from nnpf.model import Model, load
-from nnpf.runner import ApplyOptions, Shown, apply
+from nnpf.runner import AHEAD, QUEUE_DEPTH, ApplyOptions, Shown, apply
 from nnpf.sources import ModelSources
 from vsei import edit, messages, selection
 from vsei.annexb import NalUnit, split
@@ -59,8 +60,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 SAMPLE, FILTER = ROOT / "samples/bbb_q37.266", ROOT / "samples/filters/tiny.onnx"
 ROUNDS = 3
-# Pictures at the start and at the end that are not timed: more than are under way at a time.
-EDGE = 12
+# Pictures at the start and at the end that are not timed: as many as are under way at a time.
+EDGE = QUEUE_DEPTH + AHEAD * lanes_for(0)
 CONSTANT = {"constant_patch_size_flag": 1, "patch_width_minus1": 63, "patch_height_minus1": 63}
 
 
@@ -180,6 +181,7 @@ class Case:
     model: Model
     pictures: int  # timed
     elements: dict[str, int]
+    rounds: int = ROUNDS
 
     @property
     def message(self) -> NnpfCharacteristics:
@@ -189,7 +191,7 @@ class Case:
         return stream_with(nal_units(self.stream) * times, self.message)
 
 
-def job(units: list[NalUnit], root: Path, codec: Codec = Codec.VVC, **options: Any) -> Iterator[Shown]:
+def job(units: list[NalUnit], root: Path, codec: Codec = Codec.VVC, **options: Any) -> Generator[Shown, None, None]:
     chosen = ApplyOptions(sources=ModelSources(root), check_hashes=False, **options)
     with apply(units, codec, chosen) as pictures, Path(os.devnull).open("wb") as sink:
         for shown in pictures:
@@ -304,10 +306,10 @@ def measure(case: Case, precision: Precision, *, engine: str = "openvino", devic
     options = {"engine": engine, "device": device, "precision": precision}
     jobs, loops = [], []
     bares: list[list[tuple[float, float]]] = [[] for _ in forms]
-    for _ in range(ROUNDS):
+    for _ in range(case.rounds):
         jobs.append(timed_job(case, units, **options))
         for form, results in zip(forms, bares, strict=True):
-            results.append(form.run(max(lanes, case.pictures // 2)))
+            results.append(form.run(max(2 * lanes, case.pictures // 2)))
         if engine == "openvino":
             loops.append(one_at_a_time(case, frame, Settings(precision=precision), max(1, case.pictures // 8)))
     whole, whole_cpu = (statistics.median(values) for values in zip(*jobs, strict=True))
@@ -340,10 +342,10 @@ def goal(name: str, value: float, bound: float, *, most: bool = False) -> None:
     print(f"  {GOALS[-1]}")
 
 
-def cases(*, shared: bool, scratch: Path) -> list[Case]:
+def cases(*, shared: bool, scratch: Path, quick: bool = False) -> list[Case]:
     first = load(FILTER)
     found = [
-        Case("sample filter, whole pictures", SAMPLE, FILTER, first, 104, {}),
+        Case("sample filter, free patch size", SAMPLE, FILTER, first, 104, {}),
         Case("sample filter, constant patches", SAMPLE, FILTER, first, 104, CONSTANT),
     ]
     if shared:
@@ -351,13 +353,13 @@ def cases(*, shared: bool, scratch: Path) -> list[Case]:
         peer, free = load(peer_path), load(free_path)
         large = SHARED / "conformance/SLICES_A_HUAWEI_3.bit"
         found += [
-            Case("peer filter, whole pictures", SAMPLE, free_path, free, 52, {}),
+            Case("peer filter, free patch size", SAMPLE, free_path, free, 52, {}),
             Case("peer filter, constant patches", SAMPLE, peer_path, peer, 52, CONSTANT),
-            Case("sample filter, whole pictures", large, FILTER, first, 26, {}),
-            Case("peer filter, whole pictures", large, free_path, free, 13, {}),
-            Case("peer filter, constant patches", large, peer_path, peer, 13, CONSTANT),
+            Case("sample filter, free patch size", large, FILTER, first, 24, {}, rounds=2),
+            Case("peer filter, free patch size", large, free_path, free, 8, {}, rounds=2),
+            Case("peer filter, constant patches", large, peer_path, peer, 8, CONSTANT, rounds=2),
         ]
-    return found
+    return [replace(case, pictures=4, rounds=1) for case in found] if quick else found
 
 
 def precision_difference(case: Case) -> None:
@@ -404,11 +406,11 @@ def some(stream: str, codec: str, times: int, model_path: str, pictures: int) ->
         raise SystemExit(f"{count} pictures, {pictures} were wanted")
 
 
-def memory(scratch: Path) -> None:
+def memory(scratch: Path, *, quick: bool) -> None:
     """Up to some 40 pictures fill what is bounded (see nnpf.runner); from then on nothing may grow."""
     trivial = scratch / "trivial.onnx"
     trivial.write_bytes(trivial_filter().to_bytes())
-    counts = (10, 60, 300)
+    counts = (10, 20, 30) if quick else (10, 60, 300)
     for width, height in ((1920, 1088), (3840, 2160)):
         stream = noise(width, height, 10, scratch)
         peaks = [peak_memory(stream, Codec.AVC, count // 10, trivial, count) for count in counts]
@@ -435,7 +437,7 @@ def seconds_of(command: list[str], environment: dict[str, str] | None = None) ->
     return time.perf_counter() - start
 
 
-def against_nokia(program: Path, precision: str, scratch: Path) -> None:
+def against_nokia(program: Path, precision: str, scratch: Path, *, quick: bool) -> None:
     """Whole processes on the same stream and model, in the same precision; and what a picture costs in a long stream,
     from the difference of two lengths."""
     import openvino
@@ -445,7 +447,7 @@ def against_nokia(program: Path, precision: str, scratch: Path) -> None:
     peer_path = scratch / "model3.onnx"
     shutil.copyfile(SHARED / "peer/nokia/model3.onnx", peer_path)
     whole = {"nnpfc_constant_patch_size_flag": 1, "nnpfc_patch_width_minus1": 63, "nnpfc_patch_height_minus1": 63}
-    lengths = (1, 5) if precision == "f32" else (1, 9)
+    lengths = (1, 2) if quick else (1, 3) if precision == "f32" else (1, 7)
     streams = {}
     for times in lengths:
         plain = scratch / f"plain{times}.266"
@@ -467,25 +469,32 @@ def against_nokia(program: Path, precision: str, scratch: Path) -> None:
     output = scratch / "out.yuv"
     apply_command = [*nnpf, "apply", "--no-hash-check", "-q", "--force", "--precision", precision, "-o", str(output)]
 
-    def rates(command: Callable[[Path], list[str]], form: str, environment: dict[str, str]) -> tuple[float, float]:
-        """Pictures per second of the short stream, all included, and in a long stream."""
-        short, long = (
-            statistics.median(seconds_of(command(streams[form, times]), environment) for _ in range(ROUNDS))
-            for times in lengths
-        )
-        return 65 / short, 65 * (lengths[1] - lengths[0]) / (long - short)
-
     def theirs(stream: Path) -> list[str]:
         return [str(program), "-v", "0", "-b", str(stream), "-o", str(output)]
 
     def ours(stream: Path) -> list[str]:
         return [*apply_command, str(stream)]
 
+    # Compiled modules are kept, as they are for users.
+    own = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(scratch / "compiled")}
+    runs = (("Nokia", theirs, "constant", libraries), ("constant", ours, "constant", own), ("free", ours, "free", own))
+    taken: dict[tuple[str, int], list[float]] = {}
     try:
-        them = rates(theirs, "constant", libraries)
-        constant, free = rates(ours, "constant", {}), rates(ours, "free", {})
+        seconds_of(ours(streams["free", 1]), own)
+        for _ in range(1 if quick else ROUNDS):
+            for name, command, form, environment in runs:
+                for times in lengths:
+                    seconds = seconds_of(command(streams[form, times]), environment)
+                    taken.setdefault((name, times), []).append(seconds)
     except subprocess.CalledProcessError as error:
         raise SystemExit(f"{error.cmd}: {error.stderr.decode()[-400:]}") from None
+
+    def rates(name: str) -> tuple[float, float]:
+        """Pictures per second of the short stream, all included, and in a long stream."""
+        short, long = (statistics.median(taken[name, times]) for times in lengths)
+        return 65 / short, 65 * (lengths[1] - lengths[0]) / (long - short)
+
+    them, constant, free = (rates(name) for name, *_ in runs)
     print(f"against Nokia's decoder, model3.onnx, 416x240, {precision}; pictures per second in a long stream")
     print(f"  (and of 65 pictures, start included): Nokia {them[1]:.1f} ({them[0]:.1f}),")
     print(f"  constant patches {constant[1]:.1f} ({constant[0]:.1f}), free patch size {free[1]:.1f} ({free[0]:.1f})")
@@ -504,6 +513,7 @@ def main() -> int:
     parser.add_argument("--nokia-precision", default="bf16", help="what OpenVINO makes of --nokia on this machine")
     parser.add_argument("--no-speed", action="store_true", help="only what other options ask for")
     parser.add_argument("--device", help="of the torch engine: cuda, mps, cpu; only that")
+    parser.add_argument("--quick", action="store_true", help="a few pictures each: tries the bench itself")
     parser.add_argument("--only", default="", help="cases whose name contains this")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="nnpf-bench-") as folder:
@@ -513,11 +523,12 @@ def main() -> int:
             peer = load(SHARED / "peer/nokia/model3.onnx")
             (scratch / "model3_free.onnx").write_bytes(free_size(peer).to_bytes())
         if args.device:
-            for case in cases(shared=shared, scratch=scratch):
+            for case in cases(shared=shared, scratch=scratch, quick=args.quick):
                 for precision in ("f32", "bf16"):
                     measure(case, precision, engine="torch", device=args.device)
         elif not (args.no_speed or (args.memory and not args.all)):
-            chosen = [case for case in cases(shared=shared, scratch=scratch) if args.only in case.label]
+            found = cases(shared=shared, scratch=scratch, quick=args.quick)
+            chosen = [case for case in found if args.only in case.label]
             for case in chosen:
                 measure(case, "f32")
             try:
@@ -531,9 +542,9 @@ def main() -> int:
                     precision_difference(case)
         for program, precision in ((args.nokia, args.nokia_precision), (args.nokia_f32, "f32")):
             if program is not None:
-                against_nokia(program, precision, scratch)
+                against_nokia(program, precision, scratch, quick=args.quick)
         if args.memory or args.all:
-            memory(scratch)
+            memory(scratch, quick=args.quick)
     print("all goals:")
     for met in GOALS:
         print(met)

@@ -50,7 +50,7 @@ from vsei.pictures import Picture
 # Decoded pictures that wait for their filter: enough to keep both busy, little enough for 8K (50 MB each).
 QUEUE_DEPTH = 3
 # Pictures for each network that runs: one in it, one that waits.
-_AHEAD = 2
+AHEAD = 2
 # Pictures that are kept for filters of several input pictures before any such filter is known.
 _KEPT_BYTES = 24 << 20
 _MAX_INPUT_PICS = 64  # nnpfc_num_input_pics_minus1 is at most 63
@@ -274,7 +274,7 @@ class _Runner:
         waiting: deque[Showing] = deque()
         for item in self._decided(pictures):
             waiting.append(item)
-            if len(waiting) > _AHEAD * self._lanes and (shown := waiting.popleft()()) is not None:
+            if len(waiting) > AHEAD * self._lanes and (shown := waiting.popleft()()) is not None:
                 yield shown
         while waiting:
             if (shown := waiting.popleft()()) is not None:
