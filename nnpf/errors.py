@@ -11,6 +11,11 @@ def shortened(text: str) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
 
 
+def printable(text: str) -> str:
+    """Without what moves the cursor or rings the bell: names in streams and models come from strangers."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class NnpfError(ValueError):
     """A file, a model, a picture or a setting that cannot be used.
 

@@ -92,6 +92,13 @@ def test_a_process_that_the_system_kills(filtered: Path, tmp_path: Path) -> None
     assert not unfinished(tmp_path)
 
 
+def test_names_are_printed_without_control_characters(tmp_path: Path) -> None:
+    bell = tmp_path / "rings\a.onnx"
+    shutil.copy(SAMPLES / "filters/tint_red.onnx", bell)
+    done = run_with("nnpf.model", "_check", CRASH, ["inject", str(STREAM), "--base", str(bell), "-o", "o"], tmp_path)
+    assert done.stderr.endswith(r"rings\x07.onnx" + "\n")
+
+
 def test_killed_the_command_takes_its_worker_along(filtered: Path, tmp_path: Path) -> None:
     """And that one removes what is not finished."""
     process = start(["apply", str(filtered), "-o", "out.yuv", "--threads", "1"], tmp_path)

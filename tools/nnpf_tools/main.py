@@ -16,6 +16,7 @@ from collections.abc import Container, Sequence
 from types import ModuleType
 
 from nnpf import outputs, steps
+from nnpf.errors import printable
 from nnpf_tools import stopping, watched
 from nnpf_tools.files import STDOUT, UsageError
 
@@ -146,17 +147,12 @@ def _one_line(error: BaseException, args: argparse.Namespace) -> str:
     """`FILE: offset N: element: what is wrong`"""
     if isinstance(error, OSError) and error.filename is not None:
         reason = "closed by its reader" if isinstance(error, BrokenPipeError) else error.strerror
-        return _printable(f"{os.fspath(error.filename)}: {reason}")
+        return printable(f"{os.fspath(error.filename)}: {reason}")
     if isinstance(error, MemoryError):
         return "out of memory"
     file = getattr(error, "path", None) or getattr(args, "stream", None)
     text = " ".join(str(error).split()) or type(error).__name__
-    return _printable(text if file is None or text.startswith(f"{file}: ") else f"{file}: {text}")
-
-
-def _printable(text: str) -> str:
-    """Without what moves the cursor or rings the bell: names in streams and models come from strangers."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return printable(text if file is None or text.startswith(f"{file}: ") else f"{file}: {text}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import time
 from types import FrameType
 
 from nnpf import outputs, steps
+from nnpf.errors import printable
 from nnpf_tools import stopping
 
 # How often the process that works is asked whether it still gets on. That it dies is noticed at once.
@@ -91,7 +92,7 @@ class _Worker:
         if self._asked is not None:
             print("nnpf: stopped", file=sys.stderr, flush=True)
             return 128 + self._asked[0]
-        print(f"nnpf: {_died(-code, left, stuck)}", file=sys.stderr, flush=True)
+        print(printable(f"nnpf: {_died(-code, left, stuck)}"), file=sys.stderr, flush=True)
         return _FAILED
 
     def _stuck_at(self) -> steps.Noted | None:
