@@ -13,7 +13,7 @@ from nnpf.model import Model
 from tests.nnpf.onnx_graphs import graph, one_node
 
 Array = np.ndarray[Any, Any]
-rng = np.random.default_rng(11)
+rng = np.random.default_rng(11)  # for what is made when the module is read; tests have their own
 
 
 def u8(*shape: int) -> Array:
@@ -122,6 +122,9 @@ def quantised_network(channels: int = 8) -> Model:
     return graph(nodes, inputs, "output", constants, output_rank=4, opset=19)
 
 
+QUANTISED = quantised_network()
+
+
 @pytest.fixture
 def threads() -> Iterator[None]:
     before = torch.get_num_threads()
@@ -130,9 +133,9 @@ def threads() -> Iterator[None]:
 
 
 def test_a_quantised_network_gives_the_same_bits_however_it_is_cut(threads: None) -> None:
-    network: Network = select_engine("auto", model=quantised_network()).compile(quantised_network_once)
+    network: Network = select_engine("auto", model=QUANTISED).compile(QUANTISED)
     assert network.exact
-    x = rng.random((4, 1, 40, 50), dtype=np.float32)
+    x = np.random.default_rng(1).random((4, 1, 40, 50), dtype=np.float32)
     whole = network.run({"input": x}).copy()
     for item in range(4):
         assert np.array_equal(network.run({"input": x[item : item + 1]})[0], whole[item])
@@ -146,13 +149,15 @@ def test_a_quantised_network_gives_the_same_bits_however_it_is_cut(threads: None
 
 
 def test_a_quantised_network_is_near_what_onnxruntime_makes_of_it() -> None:
-    x = rng.random((1, 1, 20, 20), dtype=np.float32)
-    expected = select_engine("onnxruntime").compile(quantised_network_once).run({"input": x})
-    found = select_engine("torch", "cpu").compile(quantised_network_once).run({"input": x})
-    # onnxruntime sums in another order, so that a value between two steps may fall to either.
+    x = np.random.default_rng(2).random((20, 1, 20, 20), dtype=np.float32)
+    expected = select_engine("onnxruntime").compile(QUANTISED).run({"input": x})
+    found = select_engine("torch", "cpu").compile(QUANTISED).run({"input": x})
+    # onnxruntime sums in another order, so that a value between two steps may fall to either: one step before the
+    # second layer, whose weights are at most 127, for some of the 9 results that see it.
     steps = np.abs(found - expected) / (0.013 * 0.0031)
     assert np.median(steps) < 0.01
-    assert np.isclose(found, expected, atol=1e-3).mean() > 0.98
+    assert (steps < 0.1).mean() > 0.95
+    assert steps.max() <= 2 * 127.1
 
 
 def test_a_network_that_leaves_the_integers_does_not_claim_to_be_exact() -> None:
@@ -161,10 +166,7 @@ def test_a_network_that_leaves_the_integers_does_not_claim_to_be_exact() -> None
         helper.make_node("DequantizeLinear", ["q", "s", "z"], ["dq"]),
         helper.make_node("Conv", ["dq", "w"], ["y"]),
     ]
-    constants = {"s": scale(0.01), "z": zero(0), "w": rng.random((1, 1, 3, 3), dtype=np.float32)}
+    constants = {"s": scale(0.01), "z": zero(0), "w": np.full((1, 1, 3, 3), 0.1, np.float32)}
     model = graph(nodes, {"x": ((1, 1, 8, 8), TensorProto.FLOAT)}, "y", constants, output_rank=4, opset=19)
     assert not select_engine("torch", "cpu").compile(model).exact
     assert not select_engine("openvino").compile(model).exact
-
-
-quantised_network_once = quantised_network()

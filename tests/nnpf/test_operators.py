@@ -13,7 +13,7 @@ from nnpf.engines.onnx_torch import TorchGraph, supported_operators
 from nnpf.errors import NnpfError
 from tests.nnpf.onnx_graphs import one_node
 
-rng = np.random.default_rng(3)
+rng = np.random.default_rng(3)  # for what is made when the module is read
 Array = np.ndarray[Any, Any]
 
 
