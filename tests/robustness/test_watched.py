@@ -122,6 +122,11 @@ def test_ctrl_c_in_machine_code_that_keeps_python_from_running(tmp_path: Path) -
     assert (process.returncode, stderr) == (130, b"nnpf: stopped\n")
 
 
+def test_where_there_can_be_no_second_process_one_must_do(tmp_path: Path) -> None:
+    done = run_with("os", "fork", "raise BlockingIOError(11, 'no more processes')", ["dump", str(STREAM)], tmp_path)
+    assert (done.returncode, done.stderr) == (0, "65 pictures, 71 NAL units, 0 messages shown\n")
+
+
 def test_debug_stays_in_one_process(tmp_path: Path) -> None:
     done = run_with("nnpf_tools.watched", "divide", "raise AssertionError", ["dump", str(STREAM), "--debug"], tmp_path)
     assert done.returncode == 0

@@ -36,12 +36,15 @@ def possible() -> bool:
 def divide() -> int | None:
     """None in a new process, which is to do the work; in this one its exit code, when it has ended.
 
-    For the start of a program: no thread may run yet.
+    For the start of a program: no thread may run yet. Where there can be no new process, None in this one.
     """
     memory = steps.shared_memory()
     ended, running = os.pipe()
     orphaned, waiting = os.pipe()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:  # no more processes for this user: one must do
+        return None
     if pid == 0:
         os.close(ended)
         os.close(waiting)
