@@ -309,7 +309,7 @@ def _first_line(error: BaseException) -> str:
 # --- cost ------------------------------------------------------------------------------------------------------------
 
 # Where an operator has its data and its weight among its inputs.
-_CONVOLUTIONS = {"Conv": (0, 1), "ConvInteger": (0, 1), "QLinearConv": (0, 3)}
+_CONVOLUTIONS = {"Conv": (0, 1), "DeformConv": (0, 1), "ConvInteger": (0, 1), "QLinearConv": (0, 3)}
 _PRODUCTS = {"MatMul": 0, "MatMulInteger": 0, "QLinearMatMul": 0, "Gemm": 0}
 
 

@@ -246,7 +246,8 @@ _SAME = (
     "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", "LeakyRelu", "ThresholdedRelu", "Elu", "Selu", "Celu", "Gelu",
     "HardSigmoid", "Clip", "Swish", "Shrink", "BitwiseNot", "Softmax", "LogSoftmax", "Hardmax", "LpNormalization",
     "LRN", "MeanVarianceNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization", "CumSum",
-    "Trilu", "ScatterElements", "ScatterND", "Scatter", "RandomNormalLike", "RandomUniformLike", "Bernoulli",
+    "CumProd", "ReverseSequence", "RotaryEmbedding", "Trilu", "ScatterElements", "ScatterND", "Scatter",
+    "RandomNormalLike", "RandomUniformLike", "Bernoulli",
 )  # fmt: skip
 
 
@@ -421,7 +422,7 @@ def _conv(node: _Node, x: Tensor, weight: Tensor, dtype: np.dtype[Any]) -> Tenso
     return Tensor(dtype, (x.shape[0], weight.shape[0], *_windows(node, x.shape[2:], kernel)))
 
 
-@_rule("Conv")
+@_rule("Conv", "DeformConv")
 def _float_conv(node: _Node, inputs: Inputs) -> Tensor:
     return _conv(node, _given(inputs, 0), _given(inputs, 1), _given(inputs, 0).dtype)
 
@@ -554,6 +555,38 @@ def _reduce(node: _Node, inputs: Inputs) -> Tensor:
     return _with_value(x.dtype, shape, [x], lambda value: compute(value, axis=tuple(axes), keepdims=keep))
 
 
+@_rule("Det")
+def _det(node: _Node, inputs: Inputs) -> Tensor:
+    x = _given(inputs, 0)
+    _product(x.shape, x.shape)  # square
+    return Tensor(x.dtype, x.shape[:-2])
+
+
+@_rule("Attention")
+def _attention(node: _Node, inputs: Inputs) -> Tensor:
+    """Only the first output: keys and values of before, and what comes of them, are for generators of text."""
+    query, value = _given(inputs, 0), _given(inputs, 2)
+    if len(node.outputs) > 1 or len(query.shape) != len(value.shape):
+        raise ShapeError(f"a query of {list(query.shape)}, values of {list(value.shape)}, {len(node.outputs)} outputs")
+    if len(query.shape) == 4:
+        return Tensor(query.dtype, (*query.shape[:3], value.shape[3]))
+    heads, of_values = node.attributes["q_num_heads"], node.attributes["kv_num_heads"]
+    return Tensor(query.dtype, (*query.shape[:2], heads * (value.shape[2] // of_values)))
+
+
+@_rule("RNN", "GRU", "LSTM")
+def _recurrent(node: _Node, inputs: Inputs) -> tuple[Tensor, ...]:
+    x, recurrence = _given(inputs, 0), _given(inputs, 2)
+    directions, hidden = recurrence.shape[0], recurrence.shape[2]
+    if node.attributes.get("layout", 0):
+        batch, length, _ = x.shape
+        last = (batch, directions, hidden)
+        return Tensor(x.dtype, (batch, length, directions, hidden)), Tensor(x.dtype, last), Tensor(x.dtype, last)
+    length, batch, _ = x.shape
+    last = (directions, batch, hidden)
+    return Tensor(x.dtype, (length, directions, batch, hidden)), Tensor(x.dtype, last), Tensor(x.dtype, last)
+
+
 @_rule("ArgMax", "ArgMin")
 def _arg(node: _Node, inputs: Inputs) -> Tensor:
     x = _given(inputs, 0)
@@ -619,6 +652,11 @@ def _shape(node: _Node, inputs: Inputs) -> Tensor:
 @_rule("Size")
 def _size(node: _Node, inputs: Inputs) -> Tensor:
     return Tensor(_INT64, (), np.array(_given(inputs, 0).elements, np.int64))
+
+
+@_rule("RandomNormal", "RandomUniform")
+def _random(node: _Node, inputs: Inputs) -> Tensor:
+    return Tensor(_dtype(node.attributes.get("dtype", onnx.TensorProto.FLOAT)), tuple(node.attributes["shape"]))
 
 
 @_rule("OneHot")
@@ -887,6 +925,14 @@ def _kept_aspect(policy: str, x: Tensor, axes: Sequence[int], sizes: list[int]) 
     ratios = [np.float32(size) / np.float32(x.shape[axis]) for size, axis in zip(sizes, axes, strict=True)]
     scale = min(ratios) if policy == "not_larger" else max(ratios)
     return [math.floor(float(scale * x.shape[axis]) + 0.5) for axis in axes]
+
+
+@_rule("Col2Im")
+def _col2im(node: _Node, inputs: Inputs) -> Tensor:
+    x, size, block = _given(inputs, 0), _ints(_given(inputs, 1)), _ints(_given(inputs, 2))
+    if x.shape[1] % math.prod(block):
+        raise ShapeError(f"{x.shape[1]} channels of blocks of {block}")
+    return Tensor(x.dtype, (x.shape[0], x.shape[1] // math.prod(block), *size))
 
 
 @_rule("GridSample")

@@ -32,6 +32,15 @@ CASES = [
     ("GatherND", X, (np.zeros((1, 3, 2), np.int64),), {"batch_dims": 1}),
     ("MatMul", [f(4), f(2, 4, 5)], (), {}),
     ("MatMul", [f(3, 1, 2, 4), f(5, 4, 6)], (), {}),
+    ("Det", f(2, 3, 3), (), {}),
+    ("Col2Im", f(1, 12, 9), (i(4, 4), i(2, 2)), {}),
+    ("ReverseSequence", f(4, 3, 2), (i(1, 2, 3),), {}),
+    *((op, f(5, 2, 3), (f(1, gates * 4, 3), f(1, gates * 4, 4)), {"hidden_size": 4})
+      for op, gates in (("RNN", 1), ("GRU", 3), ("LSTM", 4))),
+    ("DeformConv", X, (f(5, 4, 3, 3), f(1, 18, 4, 6)), {}, 22),
+    ("Attention", [f(1, 2, 5, 4), f(1, 2, 6, 4), f(1, 2, 6, 3)], (), {}, 23),
+    ("Attention", [f(1, 5, 8), f(1, 6, 8), f(1, 6, 6)], (), {"q_num_heads": 2, "kv_num_heads": 2}, 23),
+    ("RandomNormalLike", X, (), {}),
     ("Resize", X, (None, None, i(9, 5)), {"axes": [2, 3], "keep_aspect_ratio_policy": "not_larger"}, 18),
     ("Resize", X, (None, None, i(9, 5)), {"axes": [2, 3], "keep_aspect_ratio_policy": "not_smaller"}, 18),
 ]  # fmt: skip
@@ -139,6 +148,9 @@ def test_constants_that_grow_are_refused_when_a_model_is_read() -> None:
         ("ConvTranspose", "x w", {"output_shape": [-4, 1 << 40]}),
         ("Concat", "x w", {"axis": "0"}),
         ("LSTM", "x w w", {}),
+        ("STFT", "x w", {}),
+        ("Attention", "x w w", {}),
+        ("RandomNormal", "", {"shape": [-1]}),
     ],
 )
 def test_a_node_that_makes_no_sense_is_one_error(op: str, inputs: str, attributes: dict[str, Any]) -> None:
