@@ -15,10 +15,10 @@ Result = tuple[list[Frame], Applied]
 
 
 class Inference:
-    """One run of a filter, under way. `label` says of what."""
+    """One run of a filter, under way. `label` says of what, `where` at which picture."""
 
-    def __init__(self, label: str, future: Future[Result]) -> None:
-        self.label = label
+    def __init__(self, label: str, where: str, future: Future[Result]) -> None:
+        self.label, self._where = label, where
         self._future = future
 
     def problem(self) -> NnpfError | None:
@@ -29,11 +29,11 @@ class Inference:
         raise error
 
     def result(self) -> Result:
-        """Waits for it. NnpfError when it failed, with the label in front."""
+        """Waits for it. NnpfError when it failed, with label and place in front."""
         try:
             return self._future.result()
         except NnpfError as error:
-            raise NnpfError(f"{self.label}: {error}") from None
+            raise NnpfError(f"{self.label} {self._where}: {error}") from None
 
 
 class Inferences:
@@ -43,8 +43,8 @@ class Inferences:
     def __init__(self, at_a_time: int) -> None:
         self._threads = ThreadPoolExecutor(at_a_time, "nnpf filter")
 
-    def start(self, label: str, work: Callable[[], Result]) -> Inference:
-        return Inference(label, self._threads.submit(work))
+    def start(self, label: str, where: str, work: Callable[[], Result]) -> Inference:
+        return Inference(label, where, self._threads.submit(work))
 
     def close(self) -> None:
         """What runs is waited for, what waits is dropped."""

@@ -347,10 +347,9 @@ class _Runner:
                     self._filter_extra(active, extra, current)
                 made += self._run_filter(active, stage, current, ahead, following)
             except NnpfError as error:
-                where = _label(active, slot)
                 if not self._options.skip_failures:
-                    raise NnpfError(f"{where}: {error}") from None
-                slot.reasons.append(f"{where} is not applied: {error}")
+                    raise NnpfError(f"{_label(active)} {_where(slot)}: {error}") from None
+                slot.reasons.append(f"{_label(active)} is not applied: {error}")
             slot.stages.append(slot.picture)
 
     def _run_filter(
@@ -402,7 +401,7 @@ class _Runner:
                 out_bit_depth=options.out_bit_depth,
             )
 
-        inference = self._inferences.start(_label(active, slot), work)
+        inference = self._inferences.start(_label(active), _where(slot), work)
         slot.started.append(inference)
         return inference, plan.process.out
 
@@ -519,8 +518,12 @@ def _alternating(slots: Sequence[_Slot]) -> list[tuple[_Slot, _Extra]]:
     return [entry for turn in zip_longest(*lists) for entry in turn if entry is not None]
 
 
-def _label(active: Active, slot: _Slot) -> str:
-    return f"NNPFC {active.nnpfc_id} at POC {slot.source.picture.poc}"
+def _label(active: Active) -> str:
+    return f"NNPFC {active.nnpfc_id}"
+
+
+def _where(slot: _Slot) -> str:
+    return f"at POC {slot.source.picture.poc}"
 
 
 def _shift(active: Active) -> int:

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from nnpf_tools.apply_results import _grouped
 from nnpf_tools.main import main
 
 
@@ -208,6 +209,36 @@ def test_a_damaged_stream_is_exit_code_3_with_keep_going(tinted, tmp_path, capsy
     assert "--keep-going" in capsys.readouterr().err
     assert main(["apply", str(broken), "--md5", "-q", "--keep-going"]) == 3
     assert "nnpf: fault: the decoder left out 2 pictures: POC 0, 2" in capsys.readouterr().err
+
+
+def test_like_notes_are_one_line_and_the_report_has_each(tinted, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    report = tmp_path / "report.json"
+    command = [
+        "apply",
+        str(tinted),
+        "--report",
+        str(report),
+        "--skip-failures",
+        "--model-root",
+        str(tmp_path / "empty"),
+    ]
+    assert main(command) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("nnpf: note: ")]
+    assert len(notes) == 1
+    assert notes[0].startswith("nnpf: note: 65 pictures, POC 0 to 64: NNPFC 1 is not applied: ")
+    pictures = json.loads(report.read_text())["pictures"]
+    assert [len(picture["reasons"]) for picture in pictures] == [1] * 65
+
+
+def test_like_faults_are_one_line():
+    faults = [f"picture with POC {poc}: Y as decoded does not have the hash" for poc in (0, 8, -4)]
+    faults += ["the decoder stopped at picture 4 in decoding order: no", "the decoder left out 2 pictures: POC 0, 2"]
+    assert list(_grouped(faults)) == [
+        "picture with POC -4 to 8: Y as decoded does not have the hash (3 times)",
+        "the decoder stopped at picture 4 in decoding order: no",
+        "the decoder left out 2 pictures: POC 0, 2",
+    ]
 
 
 def test_a_filter_that_adds_pictures_raises_the_rate_of_a_y4m_file(samples, tmp_path):

@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import math
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -188,9 +189,8 @@ class Results:
             for model in self._models.values() if args.verbose else ():
                 print(f"  {_told(model)}", file=sys.stderr)
         for reason, pocs in self._reasons.items():
-            listed = ", ".join(map(str, pocs[:_SHOWN_POCS])) + (" ..." if len(pocs) > _SHOWN_POCS else "")
-            print(f"nnpf: note: POC {listed}: {reason}", file=sys.stderr)
-        for fault in self._faults:
+            print(f"nnpf: note: {_places(pocs)}: {reason}", file=sys.stderr)
+        for fault in _grouped(self._faults):
             print(f"nnpf: fault: {fault}", file=sys.stderr)
 
     def _table(self, where: Any) -> None:
@@ -209,6 +209,32 @@ class Results:
             )
         all_before, all_after = (average(pair[i] for pair in self._pairs) for i in (0, 1))
         print(f"{'average':>7} {'':>5}  {'':<{width}}  {_gains(all_before.psnr, all_after.psnr)}", file=where)
+
+
+def _places(pocs: Sequence[int]) -> str:
+    """Where something holds: the pictures, or how many of them and where."""
+    if len(pocs) <= _SHOWN_POCS:
+        return f"POC {', '.join(map(str, pocs))}"
+    return f"{len(pocs)} pictures, POC {min(pocs)} to {max(pocs)}"
+
+
+_number = re.compile(r"(?<=POC )-?\d+|(?<=at picture )\d+").search
+
+
+def _grouped(faults: Iterable[str]) -> Iterator[str]:
+    """Faults, in the order in which they come; what is said of several pictures, once."""
+    numbers: dict[tuple[str, str], list[int]] = {}
+    for fault in faults:
+        found = _number(fault)
+        if found is None:
+            numbers[fault, ""] = []
+        else:
+            numbers.setdefault((fault[: found.start()], fault[found.end() :]), []).append(int(found[0]))
+    for (before, after), of in numbers.items():
+        if len(of) > 1:
+            yield f"{before}{min(of)} to {max(of)}{after} ({len(of)} times)"
+        else:
+            yield f"{before}{of[0] if of else ''}{after}"
 
 
 class _Comparison:
