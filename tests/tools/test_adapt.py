@@ -142,4 +142,4 @@ def test_the_sample_update_is_one_of_the_sample_filter(samples, capsys, tmp_path
     shown = json.loads(capsys.readouterr().out)["pictures"]
     assert all(picture["applied"][0]["update"] for picture in shown)
     gains = [p["psnr_filtered"][0] - p["psnr_decoded"][0] for p in shown]
-    assert sum(gains) / len(gains) > 0.085  # the base alone: 0.075
+    assert sum(gains) / len(gains) > 0.098  # the base alone: 0.091
