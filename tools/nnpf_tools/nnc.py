@@ -30,7 +30,7 @@ EPILOG = """examples:
 MODEL_SUFFIXES = (".onnx", ".npz", ".safetensors")
 SUFFIXES = (*MODEL_SUFFIXES, ".nnc")
 # NNCodec's QP of -38 is made for classifiers. A post-filter adds small differences to samples: at -38 the sample
-# filter `small` loses 40 % of its gain, at this one less than a hundredth; see samples/filters/README.md.
+# filter `small` loses a third of its gain, at this one less than a hundredth; see samples/filters/README.md.
 DEFAULT_QP = -54
 
 
