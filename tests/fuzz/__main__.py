@@ -25,6 +25,10 @@ from nnpf import steps
 from tests.fuzz.packages import PACKAGES
 
 
+# What libFuzzer ends with when somebody else ends it.
+INTERRUPTED = 72
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(PACKAGES))
@@ -82,6 +86,9 @@ def _campaign(name: str, seconds: float, work: Path) -> Total:
             code = subprocess.run([*command, str(left), str(result)], stdout=log, stderr=log, check=False).returncode
         if result.exists():
             total.add(json.loads(result.read_text()))
+        if code == INTERRUPTED:
+            kept.write_text(json.dumps(asdict(total)))
+            sys.exit(f"{total}; stopped")
         if code != 0:
             total.seconds += 1.0  # so that this ends
             if not _was_only_slow(name, work):
@@ -105,7 +112,7 @@ def _was_only_slow(name: str, work: Path) -> bool:
     libFuzzer looks at the clock, and a process that is stopped, or gets no share of a busy machine, does not see it.
     """
     left = [path for path in work.glob(f"{name}-*-*") if path.suffix != ".txt"]
-    slow = [path for path in left if path.name.startswith(f"{name}-timeout-")]
+    slow = [path for path in left if path.name.startswith((f"{name}-timeout-", f"{name}-slow-unit-"))]
     if not slow or len(slow) < len(left):
         return False
     command = [sys.executable, "-m", "tests.fuzz", "--replay", *map(str, slow)]
