@@ -24,7 +24,6 @@ from typing import Any
 from nnpf import steps
 from tests.fuzz.packages import PACKAGES
 
-
 # What libFuzzer ends with when somebody else ends it.
 INTERRUPTED = 72
 
