@@ -26,6 +26,10 @@ MAX_COMPILED_SHAPES = 4
 _PRECISIONS = {"f32": ov.Type.f32, "bf16": ov.Type.bf16}
 
 
+# The second where what it says quotes a string of the model that is no UTF-8.
+_FAILURES = (RuntimeError, UnicodeDecodeError)
+
+
 class OpenVinoEngine:
     name = "openvino"
     max_batch = CPU_MAX_BATCH
@@ -79,7 +83,7 @@ class OpenVinoEngine:
     def compile(self, model: Model) -> OpenVinoNetwork:
         try:
             graph = self._core.read_model((widened(model) if self._tiles else model).to_bytes())
-        except RuntimeError as error:
+        except _FAILURES as error:
             raise NnpfError(f"OpenVINO cannot read it: {_reason(error)}", subject=model.name) from None
         return OpenVinoNetwork(model, _Compiler(self._core, self._device, self._config, model, graph))
 
@@ -103,7 +107,7 @@ class _Compiler:
             try:
                 self._graph.reshape({index: ov.PartialShape(list(shape)) for index, shape in enumerate(shapes)})
                 found = self._core.compile_model(self._graph, self._device, self._config)
-            except RuntimeError as error:
+            except _FAILURES as error:
                 listed = ", ".join(str(list(shape)) for shape in shapes)
                 raise NnpfError(f"OpenVINO cannot run it on {listed}: {_reason(error)}", subject=self._name) from None
             self.precision = str(found.get_property(hints.inference_precision()).get_type_name())
@@ -134,7 +138,7 @@ class OpenVinoNetwork:
             for index, array in enumerate(arrays.values()):
                 request.set_input_tensor(index, ov.Tensor(array, shared_memory=True))
             request.infer()
-        except RuntimeError as error:
+        except _FAILURES as error:
             raise NnpfError(f"OpenVINO failed: {_reason(error)}", subject=self._model.name) from None
         result: Array = request.get_output_tensor(0).data
         return result
@@ -157,7 +161,8 @@ def _has_amx() -> bool:
         return False
 
 
-def _reason(error: RuntimeError) -> str:
+def _reason(error: RuntimeError | UnicodeDecodeError) -> str:
     """The last line that says something: OpenVINO puts its source files in front."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = error.object.decode("utf-8", "replace") if isinstance(error, UnicodeDecodeError) else str(error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "no reason given"
