@@ -62,7 +62,8 @@ def killed_at_random(writing: Writing, folder: Path, times: int, seed: int) -> N
     assert run(arguments, folder).returncode == 0
     took = time.monotonic() - began
     new, old = out.read_bytes(), b"the old file"
-    varies = run(arguments, folder).returncode == 0 and out.read_bytes() != new  # reports name times
+    # Reports name times: another whole one is no other, but begins and ends alike.
+    varies = writing.out.endswith((".html", ".json", ".csv"))
     rng = random.Random(seed)
     for _ in range(times):
         out.write_bytes(old)
@@ -75,7 +76,8 @@ def killed_at_random(writing: Writing, folder: Path, times: int, seed: int) -> N
         stop(process, signal.SIGKILL)
         process.communicate()
         found = out.read_bytes()
-        assert found in (old, new) or (varies and len(found) > len(new) / 2)
+        alike = (found[:10], found[-3:]) == (new[:10], new[-3:]) and len(found) > len(new) / 2
+        assert found in (old, new) or (varies and alike)
         for left in unfinished(folder):  # what a killed process cannot remove has no name that anybody takes for whole
             left.unlink()
 
