@@ -221,10 +221,16 @@ class Bare:
     def __init__(self, case: Case, frame: Frame, settings: Settings, engine: str, device: str) -> None:
         made = select_engine(engine, device, settings=settings)
         plan, batch, _ = plan_patches(
-            case.model, patch_process(case.message, frame.format), max_batch=made.max_batch, room=made.room
+            case.model,
+            patch_process(case.message, frame.format),
+            max_batch=made.max_batch,
+            room=made.room,
+            arrays=made.arrays,
         )
-        tensor = plan.pack([frame], [Fraction(1, 2)], plan.new_input()).copy()
-        self._patches = [np.ascontiguousarray(plan.extract(tensor, block)) for block in plan.blocks(batch)]
+        with plan.arrays.at_work():
+            tensor = plan.pack([frame], [Fraction(1, 2)], plan.new_input())
+            self._patches = [plan.extract(tensor, block) for block in plan.blocks(batch)]
+            plan.arrays.wait()
         first = made.compile(case.model)
         self._networks = [first, *(first.another() for _ in range(settings.lanes - 1))]
         self._name = case.model.tensor_input.name
@@ -239,12 +245,14 @@ class Bare:
         lock = threading.Lock()
 
         def work(network: Any) -> None:
-            while True:
-                with lock:
-                    if next(rest, None) is None:
-                        return
-                for patch in self._patches:
-                    network.run({self._name: patch})
+            with self.plan.arrays.at_work():
+                while True:
+                    with lock:
+                        if next(rest, None) is None:
+                            return
+                    for patch in self._patches:
+                        network.run({self._name: patch})
+                    self.plan.arrays.wait()
 
         threads = [threading.Thread(target=work, args=(network,)) for network in self._networks]
         start, busy = time.perf_counter(), time.process_time()

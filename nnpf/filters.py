@@ -16,12 +16,13 @@ import numpy as np
 
 from nnpf import steps
 from nnpf.activation import Active
+from nnpf.arrays import NUMPY, Array, Arrays
 from nnpf.characteristics import patch_process
 from nnpf.engines import CPU_MAX_BATCH, CPU_ROOM, MAX_LANES, OutOfMemory, Precision, Settings, available_cores
 from nnpf.errors import NnpfError
 from nnpf.frames import Format, Frame
 from nnpf.sources import Base, ModelSources, apply_update, load_base
-from nnpf.tensors import Array, PatchPlan, PatchProcess, choose_patch
+from nnpf.tensors import PatchPlan, PatchProcess, choose_patch
 from vsei.messages import NnpfCharacteristics
 
 if TYPE_CHECKING:
@@ -172,12 +173,16 @@ class Filter:
             with self._proving if not self._proved else nullcontext():
                 lane = self._take_lane()
                 patching = self.patching(form, patch, out_bit_depth)
-                plan = patching.plan
+                plan, arrays = patching.plan, patching.plan.arrays
                 start = time.perf_counter()
-                tensor = plan.pack(frames, strengths, _memory(lane, form, plan))
-                packed = time.perf_counter()
                 try:
-                    output = self._inferred(lane, patching, tensor, others)
+                    with arrays.at_work():
+                        tensor = plan.pack(frames, strengths, _memory(lane, form, plan))
+                        arrays.wait()
+                        packed = time.perf_counter()
+                        output = self._inferred(lane, patching, tensor, others)
+                        arrays.wait()
+                        inferred = time.perf_counter()
                 except NnpfError as error:
                     if self._proved:
                         raise
@@ -185,9 +190,9 @@ class Filter:
                     self._next_engine(error)
                     continue
                 self._proved = True
-            inferred = time.perf_counter()
             # The output may lie in the network's memory: the lane is free when it is stored.
-            results = plan.store(output, [taken_over(at) for at in range(plan.process.num_output_pics)])
+            with arrays.at_work():
+                results = plan.store(output, [taken_over(at) for at in range(plan.process.num_output_pics)])
             stored = time.perf_counter()
             self._idle.append(lane)
             break
@@ -246,7 +251,9 @@ class Filter:
             if found is None:
                 process = patch_process(self.base, form, out_bit_depth)
                 engine = self._engine
-                found = plan_patches(self.model, process, patch, max_batch=engine.max_batch, room=engine.room)
+                found = plan_patches(
+                    self.model, process, patch, max_batch=engine.max_batch, room=engine.room, arrays=engine.arrays
+                )
                 self._patchings[form] = found
                 if len(self._patchings) > MAX_FORMATS:
                     self._patchings.popitem(last=False)
@@ -347,6 +354,7 @@ def plan_patches(
     *,
     max_batch: int = CPU_MAX_BATCH,
     room: int = CPU_ROOM,
+    arrays: Arrays = NUMPY,
 ) -> Patching:
     """The patches to use with a model.
 
@@ -354,6 +362,7 @@ def plan_patches(
         patch: columns and rows that the caller asks for; None: what takes the least time, see `choose_patch`. The
             choice is the same for all engines and devices: the result of a network that pads depends on it.
         max_batch, room: see `nnpf.engines.Engine`; they decide how many patches go in one run.
+        arrays: what the tensors are to be of, also by the engine.
 
     Raises:
         NnpfError: the model does not suit the process.
@@ -362,7 +371,7 @@ def plan_patches(
     margin = 2 * process.overlap
 
     def plan_for(size: tuple[int, int]) -> PatchPlan:
-        return PatchPlan(process, size, rank=spec.rank, dtype=spec.dtype)
+        return PatchPlan(process, size, rank=spec.rank, dtype=spec.dtype, arrays=arrays)
 
     def batched(size: tuple[int, int]) -> Patching:
         return _batched(model, max_batch, room, plan_for(size))

@@ -1,7 +1,7 @@
 """Pictures to input tensors, output tensors to pictures: the patch-wise process of H.274 8.28.1.3, without loops.
 
-Knows nothing of bitstreams or networks: plain settings in, arrays out. `tests/nnpf/reference.py` says the same in the
-loops of the standard, and decides.
+Knows nothing of bitstreams or networks: plain settings in, arrays out, of numpy or of another library (`nnpf.arrays`).
+`tests/nnpf/reference.py` says the same in the loops of the standard, and decides.
 
 A patch is counted in units: luma samples for order 0 and 2, chroma samples for order 1, quads of 2x2 luma samples for
 order 3. All patches of a picture lie side by side in one extended tensor, of which each patch with its overlap is a
@@ -20,10 +20,10 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from nnpf.arrays import NUMPY, Array, Arrays
 from nnpf.errors import NnpfError
 from nnpf.frames import Format, Frame, Plane
 
-Array = npt.NDArray[Any]
 Ints = npt.NDArray[Any]  # of integers
 
 LUMA, CHROMA, LUMA_CHROMA, QUADS = 0, 1, 2, 3  # nnpfc_inp_order_idc, nnpfc_out_order_idc
@@ -34,8 +34,6 @@ REAL, INTEGER = 0, 1  # nnpfc_inp_format_idc, nnpfc_out_format_idc
 # Memory for the input tensor of one picture with all that lies around it. An 8K picture in order 2 takes 0.5 GB;
 # a message with a small picture and the largest overlap or patch would take hundreds.
 MAX_TENSOR_BYTES = 4 << 30
-# Rows are converted in blocks that stay in the processor's second-level cache.
-_BLOCK_BYTES = 256 << 10
 # A position of a patch that takes r times the cache costs r ** _CACHE_COST of one inside it. Measured at 1920x1080 with
 # filters of 24, 32 and 72 channels beside other programs: 0.25 where r is 3, 0.5 and more for whole pictures.
 _CACHE_COST = 0.25
@@ -280,17 +278,18 @@ class _Border:
     """Positions of a channel of the extended tensor around those that read the plane itself.
 
     `spans`: slices of rows and columns, with the part of `rows` or `columns` that belongs to each. `rows`, `columns`:
-    what they read, shaped to index a plane together. `padded`: where the padding value stands instead; None: nowhere.
+    what they read, shaped to index a plane together, in arrays of the library. `padded`: where the padding value stands
+    instead; None: nowhere.
     """
 
     spans: tuple[tuple[slice, slice], ...]
     parts: tuple[tuple[slice, slice], ...]
-    rows: Ints
-    columns: Ints
-    padded: npt.NDArray[np.bool_] | None
+    rows: Array
+    columns: Array
+    padded: Array | None
 
 
-def _borders(rows: _Axis, columns: _Axis) -> tuple[_Border, ...]:
+def _borders(rows: _Axis, columns: _Axis, arrays: Arrays) -> tuple[_Border, ...]:
     """Above and below, then left and right."""
     (top, bottom), (left, right) = rows.inner, columns.inner
     height, width = rows.index.size, columns.index.size
@@ -319,9 +318,9 @@ def _borders(rows: _Axis, columns: _Axis) -> tuple[_Border, ...]:
                 _Border(
                     spans,
                     parts,
-                    np.maximum(from_rows, 0),
-                    np.maximum(from_columns, 0),
-                    padded if padded.any() else None,
+                    arrays.constant(np.maximum(from_rows, 0)),
+                    arrays.constant(np.maximum(from_columns, 0)),
+                    arrays.constant(padded) if padded.any() else None,
                 )
             )
     return tuple(found)
@@ -344,6 +343,7 @@ class PatchPlan:
         patch: rows and columns, from `choose_patch`.
         rank: of the network's input: 5, or 4 with pictures folded into channels, picture by picture.
         dtype: of the network's input.
+        arrays: the library whose arrays the tensors are.
 
     Attributes:
         grid: rows and columns of patches.
@@ -352,11 +352,18 @@ class PatchPlan:
     """
 
     def __init__(
-        self, process: PatchProcess, patch: tuple[int, int], *, rank: int = 4, dtype: npt.DTypeLike = np.float32
+        self,
+        process: PatchProcess,
+        patch: tuple[int, int],
+        *,
+        rank: int = 4,
+        dtype: npt.DTypeLike = np.float32,
+        arrays: Arrays = NUMPY,
     ) -> None:
         self.process = process
         self.patch = patch
         self.rank = rank
+        self.arrays = arrays
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         out_patch = process.out_patch(patch)
         if out_patch is None:
@@ -424,7 +431,7 @@ class PatchPlan:
                 )
                 for axis in (0, 1)
             ]
-            return _Channel(plane, axes[0], axes[1], _borders(axes[0], axes[1]))
+            return _Channel(plane, axes[0], axes[1], _borders(axes[0], axes[1], self.arrays))
 
         order = process.inp_order_idc
         if order == LUMA:
@@ -440,7 +447,7 @@ class PatchPlan:
 
     def new_input(self) -> Array:
         """Memory for `pack`, to be used again for every picture."""
-        return np.empty(self._input_shape, self.dtype)
+        return self.arrays.empty(self._input_shape, self.dtype)
 
     def pack(self, pictures: Sequence[Frame], strengths: Sequence[Fraction], into: Array) -> Array:
         """Fill the extended input tensor: all patches of the picture with what lies around it.
@@ -458,8 +465,10 @@ class PatchPlan:
         for at, (picture, channels) in enumerate(zip(pictures, tensor, strict=True)):
             if picture.format != process.inp:
                 raise NnpfError(f"input picture of {picture.format}, {process.inp} is wanted")
+            used = {channel.plane for channel in self._channels}
+            planes = {plane: self.arrays.plane(picture.planes[plane]) for plane in used}
             for channel, target in zip(self._channels, channels, strict=False):
-                self._fill(channel, picture.planes[channel.plane], target)
+                self._fill(channel, planes[channel.plane], target)
             if process.strength:
                 channels[-1] = self._strength_value(strengths[at])
         return into
@@ -472,15 +481,16 @@ class PatchPlan:
         depth = process.inp_tensor_bit_depths[process.inp_order_idc == CHROMA]
         return math.floor(strength * ((1 << depth) - 1))
 
-    def _fill(self, channel: _Channel, plane: Plane, target: Array) -> None:
+    def _fill(self, channel: _Channel, plane: Array, target: Array) -> None:
         rows, columns = channel.rows, channel.columns
         for into_rows, from_rows in rows.phases:
             for into_columns, from_columns in columns.phases:
-                self._convert_input(plane[from_rows, from_columns], target[into_rows, into_columns], channel.plane)
+                samples, into = plane[from_rows, from_columns], target[into_rows, into_columns]
+                self._convert_input(self.arrays, samples, into, channel.plane)
         for border in channel.borders:
             samples = plane[border.rows, border.columns]
-            values = np.empty(samples.shape, self.dtype)
-            self._convert_input(samples, values, channel.plane)
+            values = self.arrays.empty(tuple(samples.shape), self.dtype)
+            self._convert_input(self.arrays, samples, values, channel.plane)
             if border.padded is not None:
                 values[border.padded] = self._padding_value(channel.plane)
             for span, part in zip(border.spans, border.parts, strict=True):
@@ -491,32 +501,32 @@ class PatchPlan:
             return 0
         value = np.full((1, 1), self.process.padding_values[plane], np.uint16)
         converted = np.empty((1, 1), self.dtype)
-        self._convert_input(value, converted, plane)
+        self._convert_input(NUMPY, value, converted, plane)
         return converted.item()  # type: ignore[no-any-return]
 
-    def _convert_input(self, samples: Plane, target: Array, plane: int) -> None:
+    def _convert_input(self, arrays: Arrays, samples: Array, target: Array, plane: int) -> None:
         """InpY and InpC."""
         process = self.process
         depth = process.inp.bit_depths[plane]
         if process.inp_format_idc == REAL:
-            scalar = target.dtype.type((1 << depth) - 1)
-            np.divide(samples, scalar, out=target, dtype=target.dtype, casting="unsafe")
+            arrays.real_input(samples, (1 << depth) - 1, target)
             return
         tensor_depth = process.inp_tensor_bit_depths[plane > 0]
         shift = tensor_depth - depth
-        wide: npt.NDArray[np.uint32] = samples.astype(np.uint32)
+        wide = arrays.wide(samples)
         if shift >= 0:
             target[...] = wide << shift
         else:
-            target[...] = np.minimum((wide + (1 << (-shift - 1))) >> -shift, (1 << tensor_depth) - 1)
+            target[...] = arrays.clipped((wide + (1 << (-shift - 1))) >> -shift, (1 << tensor_depth) - 1)
 
     def _by_picture(self, tensor: Array, pictures: int, channels: int) -> Array:
         """A network's tensor as (batch, picture, channel, row, column), whatever its layout. A view."""
         if tensor.ndim == 5:
-            return np.moveaxis(tensor, 4, 2) if self.process.component_last else tensor
+            return self.arrays.permuted(tensor, (0, 1, 4, 2, 3)) if self.process.component_last else tensor
         if self.process.component_last:
             batch, rows, columns, _ = tensor.shape
-            return tensor.reshape(batch, rows, columns, pictures, channels).transpose(0, 3, 4, 1, 2)
+            folded = tensor.reshape(batch, rows, columns, pictures, channels)
+            return self.arrays.permuted(folded, (0, 3, 4, 1, 2))
         return tensor.reshape(tensor.shape[0], pictures, channels, *tensor.shape[2:])
 
     # --- patches ---
@@ -538,19 +548,16 @@ class PatchPlan:
         """The patches of a block as a batch for the network; the tensor itself where there is one patch."""
         if self.num_patches == 1:
             return tensor
-        process = self.process
+        process, arrays = self.process, self.arrays
         source = self._by_picture(tensor, process.num_input_pics, process.inp_channels)[0]
         margin = 2 * process.overlap
-        size = (self.patch[0] + margin, self.patch[1] + margin)
-        windows = np.lib.stride_tricks.sliding_window_view(source, size, (2, 3))[
-            :, :, :: self.patch[0], :: self.patch[1]
-        ]
+        windows = arrays.windows(source, (self.patch[0] + margin, self.patch[1] + margin), self.patch)
         chosen = windows[:, :, block[0], block[1]]  # (picture, channel, grid row, grid column, row, column)
         counts = chosen.shape[2:4]
-        batch = np.empty((counts[0] * counts[1], *self.patch_shape), self.dtype)
+        batch = arrays.empty((counts[0] * counts[1], *self.patch_shape), self.dtype)
         target = self._by_picture(batch, process.num_input_pics, process.inp_channels)
         # Splitting the first axis of an array keeps it a view, whatever the strides of the others.
-        target.reshape(*counts, *target.shape[1:])[...] = chosen.transpose(2, 3, 0, 1, 4, 5)
+        target.reshape(*counts, *target.shape[1:])[...] = arrays.permuted(chosen, (2, 3, 0, 1, 4, 5))
         return batch
 
     def output_shape(self, batch: int, rank: int) -> tuple[int, ...]:
@@ -588,7 +595,7 @@ class PatchPlan:
             batch = self.extract(tensor, block)
             count = batch.shape[0]
             if fixed_batch and count < max_batch:
-                batch = np.concatenate([batch, np.repeat(batch[-1:], max_batch - count, axis=0)])
+                batch = self.arrays.joined([batch, *[batch[-1:]] * (max_batch - count)])
             result = network(batch)
             expected = self.output_shape(batch.shape[0], result.ndim)
             if result.ndim not in (4, 5) or result.shape != expected:
@@ -597,20 +604,21 @@ class PatchPlan:
                 )
             patches = self._by_picture(result[:count], process.num_output_pics, process.out_channels)
             if self.num_patches == 1:
-                return cast(Array, patches[0])
+                return patches[0]
             if whole is None:
                 size = (self.grid[0] * rows, self.grid[1] * columns)
-                whole = np.empty((process.num_output_pics, process.out_channels, *size), result.dtype)
+                whole = self.arrays.like(result, (process.num_output_pics, process.out_channels, *size))
             counts = [span.stop - span.start for span in block]
             grid = whole.reshape(*whole.shape[:2], self.grid[0], rows, self.grid[1], columns)
-            grid[:, :, block[0], :, block[1]] = patches.reshape(*counts, *patches.shape[1:]).transpose(2, 3, 0, 4, 1, 5)
+            side_by_side = self.arrays.permuted(patches.reshape(*counts, *patches.shape[1:]), (2, 3, 0, 4, 1, 5))
+            grid[:, :, block[0], :, block[1]] = side_by_side
         assert whole is not None
         return whole
 
     # --- output ---
 
     @cached_property
-    def _chroma_positions(self) -> tuple[Ints, Ints]:
+    def _chroma_positions(self) -> tuple[slice | Array, slice | Array]:
         """Rows and columns of the laid-out tensor that the chroma samples of order 2 come from.
 
         A chroma sample is written once for each luma sample that it belongs to, patch after patch, each time from the
@@ -623,7 +631,8 @@ class PatchPlan:
         ):
             last = np.minimum(np.arange(-(-length // sub), dtype=np.intp) * sub + sub - 1, length - 1)
             patch, inside = np.divmod(last, size)
-            positions.append(patch * size + inside // sub * sub)
+            found = _as_slice(patch * size + inside // sub * sub)
+            positions.append(found if isinstance(found, slice) else self.arrays.constant(found))
         return positions[0], positions[1]
 
     def store(self, tensor: Array, decoded: Sequence[Frame | None]) -> list[Frame]:
@@ -637,31 +646,32 @@ class PatchPlan:
         Raises:
             NnpfError: the tensor holds a value that is no number, or a plane that is missing cannot be taken over.
         """
-        if tensor.dtype.kind == "f" and not np.isfinite(tensor.sum()) and np.isnan(tensor).any():
+        if self.arrays.is_real(tensor) and self.arrays.has_nan(tensor):
             raise NnpfError("the network gives values that are not numbers (NaN)")
         return [self._store_picture(channels, source) for channels, source in zip(tensor, decoded, strict=True)]
 
     def _store_picture(self, channels: Array, decoded: Frame | None) -> Frame:
         form = self.process.out
         order = self.process.out_order_idc
-        planes: dict[int, Plane] = {}
+        made: dict[int, Array] = {}
         for plane, shape in enumerate(form.shapes):
             if (order == LUMA and plane > 0) or (order == CHROMA and plane == 0):
-                planes[plane] = self._taken_over(decoded, plane)
                 continue
-            target = np.empty(shape, np.uint8 if form.bit_depths[plane] == 8 else np.uint16)
-            planes[plane] = target
+            target = made[plane] = self.arrays.new_plane(shape, form.bit_depths[plane])
             if order == QUADS and plane == 0:
                 for phase in range(4):
                     into = target[phase >> 1 :: 2, phase & 1 :: 2]
                     self._convert_output(channels[phase, : into.shape[0], : into.shape[1]], into, plane)
             elif order == LUMA_CHROMA and plane > 0:
                 rows, columns = self._chroma_positions
-                self._convert_output(channels[plane][_as_slice(rows)][:, _as_slice(columns)], target, plane)
+                self._convert_output(channels[plane][rows][:, columns], target, plane)
             else:
                 first = {LUMA: 0, CHROMA: -1, LUMA_CHROMA: 0, QUADS: 3}[order]
                 self._convert_output(channels[first + plane, : shape[0], : shape[1]], target, plane)
-        return Frame(tuple(planes[plane] for plane in range(len(planes))), form)
+        stored = self.arrays.planes(list(made.values()), [form.bit_depths[plane] for plane in made])
+        planes = dict(zip(made, stored, strict=True))
+        taken = (planes[at] if at in planes else self._taken_over(decoded, at) for at in range(len(form.shapes)))
+        return Frame(tuple(taken), form)
 
     def _taken_over(self, decoded: Frame | None, plane: int) -> Plane:
         form = self.process.out
@@ -673,25 +683,18 @@ class PatchPlan:
             raise NnpfError(f"the filter makes no {kind}, and the decoded one ({decoded.format}) does not suit {form}")
         return source
 
-    def _convert_output(self, values: Array, target: Plane, plane: int) -> None:
+    def _convert_output(self, values: Array, target: Array, plane: int) -> None:
         """OutY and OutC: to the nearest sample value, halves up, clipped."""
         process = self.process
         depth = process.out.bit_depths[plane]
         highest = (1 << depth) - 1
         if process.out_format_idc == REAL:
-            rows = max(1, _BLOCK_BYTES // max(1, values.shape[1] * 4))
-            for top in range(0, values.shape[0], rows):
-                block = np.multiply(values[top : top + rows], np.float32(highest), dtype=np.float32)
-                block += np.float32(0.5)
-                np.clip(block, np.float32(0), np.float32(highest), out=block)
-                target[top : top + rows] = block  # the cast drops the fraction
+            self.arrays.real_output(values, highest, target)
             return
-        if values.dtype.kind == "f":
-            values = np.rint(values)  # integers that the network carries as real numbers
-        wide = values.astype(np.int64)
+        wide = self.arrays.integers(values)
         shift = process.out_tensor_bit_depths[plane > 0] - depth
         wide = (wide + (1 << (shift - 1))) >> shift if shift > 0 else wide << -shift
-        target[...] = np.clip(wide, 0, highest)
+        target[...] = self.arrays.clipped(wide, highest)
 
 
 def _as_slice(positions: Ints) -> slice | Ints:

@@ -6,15 +6,13 @@ import importlib.util
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from nnpf.arrays import Array, Arrays
 from nnpf.errors import NnpfError
 from nnpf.model import Model
-
-Array = npt.NDArray[Any]
 
 ENGINES = ("openvino", "torch", "onnxruntime")
 # What float networks compute in. "auto": what the device does best, which may be bfloat16, with 8 bits of mantissa.
@@ -76,7 +74,8 @@ class Network(Protocol):
         """One with the same parameters that may run at the same time, in another thread."""
 
     def run(self, inputs: Mapping[str, Array]) -> Array:
-        """The first output for these inputs, by input name. C-contiguous arrays of the inputs' types.
+        """The first output for these inputs, by input name. C-contiguous arrays of the inputs' types: of numpy, or the
+        tensor input of the engine's `arrays`, and then the result is one, too.
 
         The result may lie in the engine's own memory: it is valid until the next call of `run`.
 
@@ -96,6 +95,10 @@ class Engine(Protocol):
     @property
     def device(self) -> str:
         """What it runs on, for the report."""
+
+    @property
+    def arrays(self) -> Arrays:
+        """What tensors are to be of: its networks take them, and give them."""
 
     @property
     def max_batch(self) -> int:
@@ -177,9 +180,10 @@ def checked_inputs(model: Model, inputs: Mapping[str, Array]) -> dict[str, Array
         if spec.name not in inputs:
             raise NnpfError(f"input {spec.name!r} is missing", subject=model.name)
         array = inputs[spec.name]
-        if array.ndim != spec.rank or array.dtype != spec.dtype:
+        own = not isinstance(array, np.ndarray)  # of the engine's library, made for this input
+        if array.ndim != spec.rank or (array.dtype != spec.dtype and not own):
             raise NnpfError(f"input {spec} is given {array.dtype}{list(array.shape)}", subject=model.name)
-        result[spec.name] = np.ascontiguousarray(array)
+        result[spec.name] = array if own else np.ascontiguousarray(array)
     if unknown := set(inputs) - set(result):
         raise NnpfError(f"has no input {sorted(unknown)[0]!r}", subject=model.name)
     return result

@@ -12,7 +12,8 @@ import openvino as ov  # type: ignore[import-untyped]
 import openvino.properties as properties  # type: ignore[import-untyped]
 import openvino.properties.hint as hints  # type: ignore[import-untyped]
 
-from nnpf.engines import CPU_MAX_BATCH, CPU_ROOM, Array, Settings, checked_inputs
+from nnpf.arrays import NUMPY, Array
+from nnpf.engines import CPU_MAX_BATCH, CPU_ROOM, Settings, checked_inputs
 from nnpf.engines.widening import widened
 from nnpf.errors import NnpfError
 from nnpf.model import Model, Shape
@@ -33,6 +34,7 @@ _FAILURES = (RuntimeError, UnicodeDecodeError)
 class OpenVinoEngine:
     name = "openvino"
     max_batch = CPU_MAX_BATCH
+    arrays = NUMPY
 
     def __init__(self, device: str = "auto", settings: Settings | None = None) -> None:
         settings = settings or Settings()

@@ -8,7 +8,8 @@ from typing import Any
 import onnx
 import onnxruntime as ort  # type: ignore[import-untyped]
 
-from nnpf.engines import CPU_MAX_BATCH, CPU_ROOM, Array, Settings, checked_inputs
+from nnpf.arrays import NUMPY, Array
+from nnpf.engines import CPU_MAX_BATCH, CPU_ROOM, Settings, checked_inputs
 from nnpf.errors import NnpfError
 from nnpf.model import Model
 
@@ -17,6 +18,7 @@ class OrtEngine:
     name = "onnxruntime"
     max_batch = CPU_MAX_BATCH
     room = CPU_ROOM
+    arrays = NUMPY
 
     def __init__(self, device: str = "auto", settings: Settings | None = None) -> None:
         settings = settings or Settings()

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nnpf.engines import CPU_MAX_BATCH, CPU_ROOM, INTEGER_OPERATORS, Array, OutOfMemory, Settings, checked_inputs
+from nnpf.arrays import NUMPY, Array, Arrays
+from nnpf.engines import CPU_MAX_BATCH, CPU_ROOM, INTEGER_OPERATORS, Settings, checked_inputs
 from nnpf.engines.onnx_torch import TorchGraph
+from nnpf.engines.torch_arrays import TorchArrays, as_nnpf_error
 from nnpf.errors import NnpfError
 from nnpf.model import Model, Shape
 
@@ -49,6 +51,8 @@ class TorchEngine:
         if kind == "cuda" and settings.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it matrix products are refused
         self._precision = self._chosen_precision()
+        # On a device of its own the pictures go there, and not the tensors.
+        self.arrays: Arrays = NUMPY if kind == "cpu" else TorchArrays(self._device)
 
     def _chosen_precision(self) -> str:
         wanted, kind = self._settings.precision, self._device.type
@@ -121,16 +125,13 @@ class _Graph:
                 traced = torch.jit.trace(self._graph, tuple(tensors), check_trace=False)  # type: ignore[no-untyped-call]
                 function: Callable[..., Tensor] = torch.jit.optimize_for_inference(torch.jit.freeze(traced))
             except RuntimeError as error:
-                raise NnpfError(f"torch cannot trace it: {_reason(error)}", subject=self._name) from None
+                raise as_nnpf_error(error, self._name) from None
         return function
 
 
 class TorchNetwork:
-    """On CUDA each network has a stream of its own, so that the transfers of one go on while another computes."""
-
     def __init__(self, model: Model, graph: _Graph) -> None:
         self._model, self._graph = model, graph
-        self._stream = torch.cuda.Stream(graph.device) if graph.device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     @property
     def exact(self) -> bool:
@@ -145,35 +146,26 @@ class TorchNetwork:
 
     def run(self, inputs: Mapping[str, Array]) -> Array:
         arrays = checked_inputs(self._model, inputs)
+        on_device = any(isinstance(array, Tensor) for array in arrays.values())
         try:
-            with torch.no_grad(), _arithmetic(self._graph), torch.cuda.stream(self._stream):
+            with torch.no_grad(), _arithmetic(self._graph):
                 tensors = [self._to_device(array) for array in arrays.values()]
                 output = self._graph.function(tensors)(*tensors)
                 if output.dtype == torch.bfloat16:  # numpy has no such type
                     output = output.float()
-                result: Array = output.cpu().contiguous().numpy()
+                return output if on_device else output.cpu().contiguous().numpy()
         except RuntimeError as error:
-            if _out_of_memory(error):
-                raise OutOfMemory(f"torch: {_reason(error)}", subject=self._model.name) from None
-            raise NnpfError(f"torch failed: {_reason(error)}", subject=self._model.name) from None
-        return result
+            raise as_nnpf_error(error, self._model.name) from None
 
     def _to_device(self, array: Array) -> Tensor:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that the array is read-only: nothing writes into it
-            tensor = torch.from_numpy(np.asarray(array))
-            if self._stream is not None:  # out of pinned memory the copy does not hold up the processor
-                tensor = tensor.pin_memory()
-            tensor = tensor.to(self._graph.device, non_blocking=self._stream is not None)
+        if isinstance(array, Tensor):
+            tensor = array
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that the array is read-only: nothing writes into it
+                tensor = torch.from_numpy(np.asarray(array)).to(self._graph.device)
         # Convolutions on the CPU and on tensor cores want channels last.
         return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    # Only CUDA has a class for it; the others say it in words.
-    return isinstance(error, torch.OutOfMemoryError) or any(
-        words in str(error) for words in ("out of memory", "can't allocate memory")
-    )
 
 
 @contextmanager
@@ -220,8 +212,3 @@ class _Held:
 
 
 _held = _Held()
-
-
-def _reason(error: RuntimeError) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from nnpf.activation import Active
-from nnpf.engines import Array, OutOfMemory, Settings, select_engine
+from nnpf.arrays import NUMPY, Array
+from nnpf.engines import OutOfMemory, Settings, select_engine
 from nnpf.errors import NnpfError
 from nnpf.filters import EngineChoice, Engines, Filter
 from nnpf.frames import Format
@@ -29,6 +30,7 @@ class SmallMemory:
     device = "SMALL"
     max_batch = 16
     room = 1 << 30
+    arrays = NUMPY
 
     def __init__(self, fits: int) -> None:
         self.fits = fits
@@ -116,3 +118,39 @@ def test_a_filter_runs_in_several_threads() -> None:
     for thread in threads:
         thread.join()
     assert problems == []
+
+
+def test_on_a_device_pictures_go_there_and_not_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, on torch's CPU: the same samples, and the network meets and gives nothing but torch's tensors."""
+    torch = pytest.importorskip("torch")
+    from nnpf.engines.torch_arrays import TorchArrays
+    from nnpf.engines.torch_engine import TorchEngine, TorchNetwork
+
+    met: list[type] = []
+    plain = TorchNetwork.run
+
+    def watched(network: TorchNetwork, inputs: Mapping[str, Any]) -> Any:
+        result = plain(network, inputs)
+        met.extend((*map(type, inputs.values()), type(result)))
+        return result
+
+    monkeypatch.setattr(TorchNetwork, "run", watched)
+    engine: Any = TorchEngine("cpu", Settings(threads=1))
+    for arrays, kind in ((NUMPY, np.ndarray), (TorchArrays(torch.device("cpu")), torch.Tensor)):
+        engine.arrays = arrays
+        one, active = filter_on(engine)
+        applied = run(one, active)
+        assert (applied.patches, applied.engine) == (28, "torch")
+        assert set(met) == {kind}
+        met.clear()
+
+
+def test_what_goes_wrong_on_a_device_is_one_line() -> None:
+    torch = pytest.importorskip("torch")
+    from nnpf.engines.torch_arrays import TorchArrays
+
+    arrays = TorchArrays(torch.device("cpu"))
+    with pytest.raises(OutOfMemory, match=r"^torch: CUDA out of memory"), arrays.at_work():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+    with pytest.raises(NnpfError, match=r"^torch failed: .*shape"), arrays.at_work():
+        torch.zeros(2).reshape(3)

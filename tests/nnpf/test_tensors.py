@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from nnpf.arrays import NUMPY
 from nnpf.errors import NnpfError
 from nnpf.frames import SUBSAMPLING, Format
 from nnpf.tensors import PatchPlan, PatchProcess, choose_patch
@@ -170,6 +171,52 @@ def test_the_fast_process_equals_the_loops(
             else:
                 # float32 may go either way within its own precision of a half.
                 assert (np.abs(plane - clipped) <= 0.5 + highest * 2.0**-22).all()
+
+
+@given(
+    processes(),
+    st.sampled_from([4, 5]),
+    st.integers(1, 9),
+    st.integers(0, 9),
+    st.sampled_from([np.float32, np.float32, np.float16, np.float64]),
+)
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+def test_torch_gives_the_bits_that_numpy_gives(
+    case: tuple[PatchProcess, tuple[int, int]], rank: int, max_batch: int, seed: int, real: type[np.floating[Any]]
+) -> None:
+    """What pictures go through on a GPU, on torch's CPU."""
+    torch = pytest.importorskip("torch")
+    from nnpf.engines.torch_arrays import TorchArrays
+
+    process, patch = case
+    pictures = [picture(process.inp, seed + at) for at in range(process.num_input_pics)]
+    strengths = [Fraction(seed + at, 12) for at in range(process.num_input_pics)]
+    run = mixing_filter(process, patch)
+
+    def network(batch: Any) -> Any:
+        given = batch if isinstance(batch, np.ndarray) else batch.numpy()
+        outputs = [run(tensor) for tensor in canonical(process, given, rank, process.num_input_pics)]
+        result = network_layout(process, outputs, rank)
+        return result if isinstance(batch, np.ndarray) else torch.from_numpy(result)
+
+    packed, outputs, stored = [], [], []
+    for arrays in (NUMPY, TorchArrays(torch.device("cpu"))):
+        dtype = real if process.inp_format_idc == 0 else np.int32
+        plan = PatchPlan(process, patch, rank=rank, dtype=dtype, arrays=arrays)
+        with arrays.at_work():
+            into = plan.new_input()
+            into[...] = 77
+            tensor = plan.pack(pictures, strengths, into)
+            output = plan.run(network, tensor, max_batch=max_batch, fixed_batch=bool(seed & 1))
+            stored.append(plan.store(output, [pictures[0]] * process.num_output_pics))
+        packed.append(np.asarray(tensor))
+        outputs.append(np.asarray(output))
+    assert packed[1].dtype == packed[0].dtype
+    assert np.array_equal(packed[0], packed[1])
+    assert np.array_equal(outputs[0], outputs[1])
+    for one, other in zip(*stored, strict=True):
+        assert one.format == other.format
+        assert all(np.array_equal(a, b) for a, b in zip(one.planes, other.planes, strict=True))
 
 
 def formats(width: int = 16, height: int = 8) -> dict[str, Any]:
