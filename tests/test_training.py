@@ -281,6 +281,32 @@ def test_an_excerpt_shows_the_region_of_the_video(tools, tmp_path: Path, monkeyp
         tools.scenes.excerpt(tmp_path / "film.mkv", 2, 2)
 
 
+def test_a_blend_is_no_worse_than_either_end(
+    tools, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import json
+
+    import blend
+    import yaml
+
+    training = CONFIG["training"] | {"steps": 60, "watch_steps": 30, "rate": 5e-3, "average": 0.5}
+    config = CONFIG | {"training": training, "threads": 1, "data": CONFIG["data"] | {"watch_every": 1}}
+    ends = [tmp_path / name for name in ("earlier", "later")]
+    for end, steps in zip(ends, (30, 60), strict=True):
+        run(tools, end, config | {"training": training | {"steps": steps}})
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.setattr(tools.train, "data_version", lambda folders, names, qps: {})
+    words = ["blend.py", tmp_path / "c.yaml", *(end / "checkpoint.pt" for end in ends), "--clips", tmp_path]
+    words += ["--work", tmp_path / "blended", "--output", tmp_path / "f.onnx"]
+    monkeypatch.setattr(sys, "argv", [str(word) for word in words])
+    blend.main()
+    record = json.loads((tmp_path / "f.json").read_text())
+    chosen = torch.load(tmp_path / "blended" / "checkpoint.pt", weights_only=True)["best"]
+    scores = [torch.load(end / "checkpoint.pt", weights_only=True)["best"]["score"] for end in ends]
+    assert chosen["score"] >= max(scores) - 1e-6
+    assert (tmp_path / "f.onnx").exists() and 0 <= record["blend"]["share_of_later"] <= 1
+
+
 def test_bd_rate_of_more_quality_at_the_same_size_is_a_saving(tools) -> None:
     pytest.importorskip("bjontegaard")
     qps, sizes = tools.evaluate.QPS, {22: 100_000, 27: 50_000, 32: 25_000, 37: 12_000, 42: 6_000}

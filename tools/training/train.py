@@ -252,10 +252,13 @@ def watch(network: Filter, clips: list[Pairs], every: int, device: torch.device)
 
 
 def score(gains: Gains) -> float:
-    """What the best checkpoint is chosen by: the luma gain of the worst clip and QP, the mean one, some chroma."""
+    """What the best checkpoint is chosen by: the luma gain of the worst clip and QP, the mean one, some chroma.
+
+    A loss in any plane of any clip at any QP counts five times: no filter should make a stream worse.
+    """
     rows = np.array([row for by_qp in gains.values() for row in by_qp.values()])
     mean, worst = rows.mean(0), rows.min(0)
-    return float(worst[0] + mean[0] + 0.1 * (mean[1] + mean[2]) / 2)
+    return float(worst[0] + mean[0] + 0.1 * (mean[1] + mean[2]) / 2 + 5 * min(0, worst.min()))
 
 
 def rate_at(step: int, steps: int, rate: float, warmup: int, begin: int = 0) -> float:
@@ -350,7 +353,9 @@ def train(
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
-        print(f"goes on from step {state['step']}", flush=True)
+        best = state["best"]  # as this version counts
+        best["score"] = next(score(entry["gains"]) for entry in state["log"] if entry["step"] == best["step"])
+        print(f"goes on from step {state['step']}, best score {best['score']:.3f}", flush=True)
     # A run that goes on does so with the configuration and the clips of that time.
     settings = {"clips": trained, "often": data["often"], "training": training}
     if not state["parts"] or {key: state["parts"][-1].get(key) for key in settings} != settings:
@@ -408,6 +413,28 @@ def environment(device: torch.device) -> dict[str, str]:
     return {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__, "device": name}
 
 
+def rounded(gains: Gains) -> Gains:
+    return {clip: {qp: [round(v, 3) for v in row] for qp, row in by_qp.items()} for clip, by_qp in gains.items()}
+
+
+def written_record(
+    config: dict[str, Any], command: str, device: torch.device, state: State, folders: list[Path]
+) -> dict[str, Any]:
+    """What is written beside the filter: how it was made, of what, and how the watched clips fared."""
+    qps = config["data"]["qps"]
+    used = sorted({name for part in state["parts"] for name in part["clips"]} | set(config["data"]["watch"]))
+    return {
+        "config": config,
+        "command": command,
+        "environment": environment(device),
+        "parts": state["parts"],
+        "data_sha256": data_version(folders, used, qps),
+        "chosen_step": state["best"]["step"],
+        "log_columns": "step, loss; gains: clip, QP -> dB of luma, Cb, Cr on watched pictures",
+        "log": [entry | {"loss": round(entry["loss"], 4), "gains": rounded(entry["gains"])} for entry in state["log"]],
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path, help="YAML file: network, data, training")
@@ -435,23 +462,7 @@ def main() -> None:
         onnx.save(exported(network, command), str(args.output))
 
     state = train(config, args.clips, args.work, device, write, args.start)
-    qps = config["data"]["qps"]
-    used = sorted({name for part in state["parts"] for name in part["clips"]} | set(config["data"]["watch"]))
-    record = {
-        "config": config,
-        "command": command,
-        "environment": environment(device),
-        "parts": state["parts"],
-        "data_sha256": data_version(args.clips, used, qps),
-        "chosen_step": state["best"]["step"],
-        "log_columns": "step, loss; gains: clip, QP -> dB of luma, Cb, Cr on watched pictures",
-        "log": [
-            entry
-            | {"loss": round(entry["loss"], 4)}
-            | {"gains": {c: {q: [round(v, 3) for v in r] for q, r in g.items()} for c, g in entry["gains"].items()}}
-            for entry in state["log"]
-        ],
-    }
+    record = written_record(config, command, device, state, args.clips)
     args.output.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
     print(f"{args.output}: step {record['chosen_step']}", file=sys.stderr)
 
