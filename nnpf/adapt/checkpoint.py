@@ -12,6 +12,7 @@ import numpy as np
 
 from nnpf.adapt.fit import State
 from nnpf.errors import NnpfError
+from nnpf.outputs import open_output
 
 _PARTS: Final = ("values", "first", "second")
 
@@ -65,10 +66,8 @@ class Checkpoint:
         arrays: dict[str, Any] = {"step": np.asarray(state.step)}
         for part in _PARTS:
             arrays |= {f"{part}/{name}": value for name, value in getattr(state, part).items()}
-        temporary = path.with_suffix(".part")
-        with temporary.open("wb") as file:
+        with open_output(path, force=True) as file:
             np.savez(file, **arrays)
-        temporary.replace(path)
 
     def load(self, trial: str, like: State) -> State:
         """The state that was kept; `like` where there is none.
@@ -91,9 +90,8 @@ class Checkpoint:
 
     def _write(self, name: str, data: bytes) -> None:
         assert self._folder is not None
-        temporary = self._folder / f"{name}.part"
-        temporary.write_bytes(data)
-        temporary.replace(self._folder / name)
+        with open_output(self._folder / name, force=True) as file:
+            file.write(data)
 
 
 def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
