@@ -25,6 +25,7 @@ from nnpf.picture_hash import differing
 from vsei import limits, messages, sei
 from vsei.annexb import NalUnit
 from vsei.errors import VseiError
+from vsei.grouping import is_random_access
 from vsei.messages import Message, NnpfActivation, NnpfCharacteristics
 from vsei.messages.display import FramePackingArrangement
 from vsei.messages.hashes import DecodedPictureHash, HevcDecodedPictureHash
@@ -144,20 +145,36 @@ class _Stream:
         self._inputs_wanted, self._delay = 1, 0
         self._checked: tuple[PictureFormat, int] | None = None
         self._output_index = 0
+        self._begun = False  # whether a picture came at which decoding can start
+        self._before = 0  # pictures before that
 
     def units(self) -> Iterator[tuple[PictureUnit, Picture]]:
         """Picture units of the layer in decoding order, their messages taken in."""
+        first_problem: VseiError | None = None
         for unit in self._units:
             picture = unit.picture
             if picture is None:
                 if unit.problem is not None and any(header is not None for header in unit.headers):
+                    if not self._begun and not self._may_begin(unit):
+                        # A recording that begins anywhere: what its pictures need was sent before.
+                        self._before += 1
+                        first_problem = first_problem or unit.problem
+                        continue
                     if not self._faults.keep_going:
                         raise unit.problem
                     self._faults.note(f"a picture is left out: {unit.problem}")
                 continue
             if picture.layer_id != self._layer:
                 continue
+            self._begun |= picture.random_access or picture.output
+            self._before += not self._begun
+            # H.264 decoders begin on their own: with recovery_frame_cnt above 0 decoding starts before output does.
+            if not self._begun and self._codec is not Codec.AVC:
+                continue
             notes = _Notes(picture)
+            if self._begun and self._before and picture.output:
+                notes.reasons.append(f"{self._before} pictures before it are left out: decoding cannot start there")
+                self._before = 0
             found = list(self._messages(unit, notes))
             for message in found:
                 if (
@@ -177,7 +194,14 @@ class _Stream:
                 self.pending[picture.decode_index] = notes
             self._sort(self._order.push(picture, picture))
             yield unit, picture
+        if first_problem is not None and not self._begun:
+            raise first_problem
         self._sort(self._order.flush())
+
+    def _may_begin(self, unit: PictureUnit) -> bool:
+        """Whether decoding can start at a picture whose headers cannot be read, as its NAL unit types say."""
+        own = (header for header in unit.headers if header is not None and header.layer_id == self._layer)
+        return any(is_random_access(self._codec, header.nal_unit_type) for header in own)
 
     def _check_memory(self, picture: Picture) -> None:
         """Refuse pictures that are too large, and too many of them for one filter, before anything is decoded."""

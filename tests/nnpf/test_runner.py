@@ -643,6 +643,24 @@ def test_a_lost_picture_is_an_error_or_noted(samples: Path) -> None:
     assert "the decoder left out 2 pictures: POC 0, 2" in faults
 
 
+@pytest.mark.parametrize("parameter_sets", [False, True])
+def test_a_recording_that_begins_anywhere_is_shown_from_where_decoding_can_start(
+    samples: Path, parameter_sets: bool
+) -> None:
+    units = list(nal_units(samples / "bbb_q37.266"))
+    types = [bytes(unit.data)[1] >> 3 for unit in units]
+    slices = [at for at, kind in enumerate(types) if kind < 12]
+    begin = [unit for unit, kind in zip(units, types, strict=True) if kind in (15, 16)][:2] if parameter_sets else []
+    whole = run(units)
+    shown = run(begin + units[slices[5] :])
+    random_access = [at for at, index in enumerate(slices) if 7 <= types[index] <= 10 and at > 5]
+    first = shown[0].record
+    assert f"{random_access[0] - 5} pictures before it are left out: decoding cannot start there" in first.reasons
+    assert not any(s.record.faults for s in shown)
+    assert [s.record.poc for s in shown] == [s.record.poc for s in whole[-len(shown) :]]
+    assert all(equal(one.frame, other.frame) for one, other in zip(shown, whole[-len(shown) :], strict=True))
+
+
 def test_a_picture_with_another_hash_is_an_error_or_noted(shared: Path) -> None:
     stream = shared / "vectors/streams/ra_vtm_bbb_q42_33f.266"
     whole = run(list(nal_units(stream)))
