@@ -303,8 +303,13 @@ def packets(container: Any, streams: list[Any], name: str | None) -> Iterator[An
     """
     demuxed = container.demux(streams)
     while True:
-        with steps.step(_READING, "decoder_seconds"), plainly("is damaged", name):
-            packet = next(demuxed, None)
+        try:
+            with steps.step(_READING, "decoder_seconds"), plainly("is damaged", name):
+                packet = next(demuxed, None)
+        except IndexError:
+            # PyAV has no object for a stream that begins later than the file (MPEG-TS). Begun anew, it passes over it.
+            demuxed = container.demux(streams)
+            continue
         if packet is None:
             return
         if packet.size == 0:

@@ -71,7 +71,7 @@ def unfinished(folder: Path) -> list[Path]:
     return list(folder.glob(".*.part"))
 
 
-def wait_for_unfinished(folder: Path, process: subprocess.Popen[bytes], seconds: float = 60) -> bool:
+def wait_for_unfinished(folder: Path, process: subprocess.Popen[bytes], seconds: float = 300) -> bool:
     """Until the command has begun to write. False when it ended before that was seen."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
