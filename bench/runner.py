@@ -353,16 +353,16 @@ def goal(name: str, value: float, bound: float, *, most: bool = False) -> None:
 def cases(*, shared: bool, scratch: Path, quick: bool = False) -> list[Case]:
     first = load(FILTER)
     found = [
-        Case("sample filter, free patch size", SAMPLE, FILTER, first, 104, {}),
-        Case("sample filter, constant patches", SAMPLE, FILTER, first, 104, CONSTANT),
+        Case("sample filter, free patch size", SAMPLE, FILTER, first, 64, {}),
+        Case("sample filter, constant patches", SAMPLE, FILTER, first, 64, CONSTANT),
     ]
     if shared:
         peer_path, free_path = SHARED / "peer/nokia/model3.onnx", scratch / "model3_free.onnx"
         peer, free = load(peer_path), load(free_path)
         large = SHARED / "conformance/SLICES_A_HUAWEI_3.bit"
         found += [
-            Case("peer filter, free patch size", SAMPLE, free_path, free, 52, {}),
-            Case("peer filter, constant patches", SAMPLE, peer_path, peer, 52, CONSTANT),
+            Case("peer filter, free patch size", SAMPLE, free_path, free, 36, {}),
+            Case("peer filter, constant patches", SAMPLE, peer_path, peer, 36, CONSTANT),
             Case("sample filter, free patch size", large, FILTER, first, 24, {}, rounds=2),
             Case("peer filter, free patch size", large, free_path, free, 8, {}, rounds=2),
             Case("peer filter, constant patches", large, peer_path, peer, 8, CONSTANT, rounds=2),
