@@ -48,6 +48,9 @@ _LOST: Final = 0.03
 _LEAST_PACE: Final = 1 / 16
 # dB by which an update above the budget counts as worse: it comes after any that keeps to it.
 _OVER_BUDGET: Final = 100.0
+# What bytes cost is known about so well, as a share: the slope comes from neighbouring rate points, and bends between.
+# An update that would pay by less is not sent.
+_COST_DOUBT: Final = 0.2
 # An update above the budget makes bytes dearer, up to so many times from one look to the next.
 _LARGEST_PRESSURE: Final = 4.0
 
@@ -335,11 +338,11 @@ class _Adaptation:
                 over_decoded.combined + coded.gain.combined - self._price.cost(coded.message_bytes),
                 over_decoded.luma + coded.gain.luma - self._price.luma_cost(coded.message_bytes),
             )
-            if coded.net <= 0:
-                cost = self._price.cost(coded.message_bytes)
+            cost = self._price.cost(coded.message_bytes)
+            if coded.net <= _COST_DOUBT * cost:
                 reason = (
-                    f"{coded.message_bytes} bytes cost {cost:.3f} dB, the gain is {coded.gain.combined:.3f} dB "
-                    f"({coded.gain.luma:.3f} dB of luma)"
+                    f"{coded.message_bytes} bytes cost {cost:.3f} dB, give or take {_COST_DOUBT:.0%}; the gain is "
+                    f"{coded.gain.combined:.3f} dB ({coded.gain.luma:.3f} dB of luma)"
                 )
             elif total <= 0:
                 reason = "the decoded pictures are better than those filtered with the update"

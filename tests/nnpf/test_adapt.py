@@ -183,6 +183,16 @@ def test_bytes_that_cost_more_than_they_gain_are_not_sent(clip) -> None:
     assert result.reason
 
 
+def test_what_is_sent_pays_even_if_bytes_cost_a_fifth_more(clip) -> None:
+    results = [adapted(clip, small_filter(), steps=16, serves=serves) for serves in (1e4, 3e4, 1e5, 1e6)]
+    assert {result.decision == "update" for result in results} == {True, False}
+    for result in results:
+        document = result.document()
+        cost, found = document["cost_db"], document["gain_update_db"]
+        pays = found is not None and found["combined"] > 1.2 * cost and found["luma"] > 1.2 * cost
+        assert result.decision != "update" or pays, document
+
+
 def test_a_budget_is_kept(clip) -> None:
     free = adapted(clip, small_filter(), steps=16)
     tight = adapted(clip, small_filter(), steps=16, budget=len(free.payload) // 2)
