@@ -57,8 +57,8 @@ def shared_memory() -> mmap.mmap:
 
 def share(memory: mmap.mmap) -> None:
     """Note everything there from now on."""
-    global _memory
-    _memory = memory
+    global _memory, _subject
+    _memory, _subject = memory, None
     _free[:] = range(_PLACES)
 
 
@@ -128,6 +128,9 @@ class Steps:
         self._place.write(_REST, f"\0{text}")
 
 
+_subject: _Place | None = None
+
+
 @contextmanager
 def steps() -> Iterator[Steps]:
     """For what takes many steps."""
@@ -159,4 +162,6 @@ def unfinished(path: Path) -> Iterator[None]:
 
 def about(subject: str) -> None:
     """From now on this process works on this input."""
-    _Place().write(_SUBJECT, subject)
+    global _subject
+    _subject = _subject or _Place()
+    _subject.write(_SUBJECT, subject)

@@ -11,6 +11,7 @@ goes on from there and adds to the totals. The exit code is 1 when something was
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import mmap
 import os
@@ -91,6 +92,7 @@ def _campaign(name: str, seconds: float, work: Path) -> Total:
         if code != 0:
             total.seconds += 1.0  # so that this ends
             if not _was_only_slow(name, work):
+                _keep_input(name, result)
                 lines = (work / f"{name}.log").read_text(errors="replace").strip().splitlines()
                 total.found[f"the process died ({code}){_died_at(result)}"] = "\n".join(lines[-30:])
         kept.write_text(json.dumps(asdict(total)))
@@ -105,12 +107,19 @@ def _died_at(result: Path) -> str:
     return "".join(f", at: {step.text}" for step in left.steps)
 
 
+def _keep_input(name: str, result: Path) -> None:
+    """The input that ran when the process died, as `NAME-died-...`: libFuzzer does not write every one."""
+    held = result.with_suffix(".input").read_bytes()
+    data = held[4 : 4 + int.from_bytes(held[:4], "big")]
+    (result.parent / f"{name}-died-{hashlib.sha256(data).hexdigest()[:12]}").write_bytes(data)
+
+
 def _was_only_slow(name: str, work: Path) -> bool:
     """Whether all that a process died of is an input that took long by the clock, and takes none of the CPU.
 
     libFuzzer looks at the clock, and a process that is stopped, or gets no share of a busy machine, does not see it.
     """
-    left = [path for path in work.glob(f"{name}-*-*") if path.suffix != ".txt"]
+    left = [path for path in work.glob(f"{name}-*-*") if path.suffix != ".txt" and "-died-" not in path.name]
     slow = [path for path in left if path.name.startswith((f"{name}-timeout-", f"{name}-slow-unit-"))]
     if not slow or len(slow) < len(left):
         return False

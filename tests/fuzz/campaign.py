@@ -24,6 +24,8 @@ SLOWDOWN = 4.0
 HANG_SECONDS = 300
 # A process that is full makes way for another one, but not before it has done something.
 MIN_RUNS = 500
+# In front of the input that runs, in a file that outlives the process.
+LENGTH_BYTES = 4
 
 
 def main() -> None:
@@ -39,6 +41,9 @@ def main() -> None:
     with result.with_suffix(".steps").open("w+b") as file:  # at which step it died, if it does
         file.truncate(steps.MEMORY_BYTES)
         steps.share(mmap.mmap(file.fileno(), steps.MEMORY_BYTES))
+    with result.with_suffix(".input").open("w+b") as file:
+        file.truncate(LENGTH_BYTES + budget.MAX_INPUT_BYTES)
+        running = mmap.mmap(file.fileno(), LENGTH_BYTES + budget.MAX_INPUT_BYTES)
     target = TARGETS[name]
     corpus.mkdir(parents=True, exist_ok=True)
     with atheris.instrument_imports(include=list(PACKAGES[name]), exclude=list(COMPILED)):
@@ -66,6 +71,7 @@ def main() -> None:
 
     def once(data: bytes) -> None:
         # What runs is kept, so that an input that kills the process is not lost.
+        running[: LENGTH_BYTES + len(data)] = len(data).to_bytes(LENGTH_BYTES, "big") + data
         finding, taken = budget.attempt(target, data, SLOWDOWN)
         state["runs"] += 1
         state["slowest"] = max(state["slowest"], taken)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from nnpf import steps
 from tests.robustness.commands import SAMPLES, SIGNALLED, STREAM, run, start, stop, unfinished, wait_for_unfinished
 
 # Takes the place of a function of the library, and does what a fault in machine code does.
@@ -130,3 +131,21 @@ def test_where_there_can_be_no_second_process_one_must_do(tmp_path: Path) -> Non
 def test_debug_stays_in_one_process(tmp_path: Path) -> None:
     done = run_with("nnpf_tools.watched", "divide", "raise AssertionError", ["dump", str(STREAM), "--debug"], tmp_path)
     assert done.returncode == 0
+
+
+def test_notes_of_many_commands_in_one_process() -> None:
+    """As a fuzzer runs them: the name of the input takes one place, however often it changes."""
+    steps.share(memory := steps.shared_memory())
+    try:
+        for number in range(200):
+            steps.about(f"in{number}")
+        with steps.step("reading"), steps.unfinished(Path("/o.part")):
+            left = steps.read(memory)
+        assert (left.subject, [step.text for step in left.steps], left.files) == (
+            "in199",
+            ["reading"],
+            [Path("/o.part")],
+        )
+        assert steps.read(memory) == steps.Left("in199", [], [])
+    finally:
+        steps.share(steps.shared_memory())
