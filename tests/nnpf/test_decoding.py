@@ -1,6 +1,8 @@
 """Decoding is exact: the MD5 of every sample, on streams that show the decoder's known faults."""
 
 import hashlib
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from nnpf.decoding import CodecName, CodedPicture, decode, decode_file
 from nnpf.errors import NnpfError
 from nnpf.frames import Frame
+from tests.vsei.encoded import encode
 
 
 def md5(frames: list[Frame]) -> str:
@@ -107,3 +110,28 @@ def test_other_codecs_give_each_picture_with_its_place_in_decoding_order(
     assert [order[item.decode_index] for item in decoded] == list(range(12))
     for at, item in enumerate(decoded):
         assert abs(float(item.frame.planes[0].mean()) - (20 + 15 * at)) < 5
+
+
+# In a process of its own, for what is tested is that it ends.
+LEFT_EARLY = """
+import sys
+from nnpf.decoding import CodedPicture, decode
+from vsei.annexb import read_chunks, split
+from vsei.nal import Codec
+from vsei.pictures import picture_units
+
+with open(sys.argv[1], "rb") as file:
+    units = picture_units(split(read_chunks(file)), Codec.AVC)
+    coded = [CodedPicture(b"".join(n.to_bytes() for n in u.units), k, False) for k, u in enumerate(units)]
+for number in range(1000):
+    frames = decode(iter(coded), "h264", eight_bit=True, threads=4)
+    for _ in zip(range(number % 7 + 1), frames):
+        pass
+    frames.close()
+"""
+
+
+def test_a_decoder_with_threads_can_be_left_at_any_picture(tmp_path: Path) -> None:
+    stream = tmp_path / "in.264"
+    stream.write_bytes(encode("libx264", "keyint=10:bframes=3:repeat-headers=1"))
+    subprocess.run([sys.executable, "-c", LEFT_EARLY, str(stream)], check=True, timeout=120)
