@@ -88,8 +88,8 @@ def decode(
                 # it. Emptied and flushed, the decoder treats the CRA as the start of a stream, as it must.
                 yield from _frames(context, None, picture.decode_index, doing, on_fault)
                 context.flush_buffers()
-            # Filled, not made of the bytes: to let go of bytes of Python, FFmpeg's threads need the interpreter, and wait
-            # for it for ever when a context is freed that has packets under way.
+            # Filled, not made of the bytes: to let go of bytes of Python, FFmpeg's threads need the interpreter, and
+            # wait for it for ever when a context is freed that has packets under way.
             packet = av.Packet(len(picture.data))
             packet.update(picture.data)
             packet.pts = packet.dts = picture.decode_index
