@@ -125,22 +125,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt as error:
-        print("nnpf: stopped", file=sys.stderr, flush=True)
-        if argv is None:
-            os._exit(stopping.exit_code(error))  # threads that still compute are not waited for
-        return stopping.exit_code(error)
-    except UsageError as error:
+        return _stopped(error, alone=argv is None)
+    except Exception as error:
+        # A library may have made an error of its own of what stopped it, as an import does.
+        if (stop := stopping.received()) is not None:
+            return _stopped(stop, alone=argv is None)
+        return _failed(error, args)
+
+
+def _stopped(error: KeyboardInterrupt, *, alone: bool) -> int:
+    print("nnpf: stopped", file=sys.stderr, flush=True)
+    if alone:
+        os._exit(stopping.exit_code(error))  # threads that still compute are not waited for
+    return stopping.exit_code(error)
+
+
+def _failed(error: Exception, args: argparse.Namespace) -> int:
+    """The line that tells it; what no user can cause is raised again."""
+    if isinstance(error, UsageError):
         print(f"nnpf: {error}", file=sys.stderr)
         return 2
-    except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
-        if isinstance(error, OSError) and error.filename in (None, STDOUT) and error.errno in outputs.OF_WRITING:
-            # Keep Python from writing the rest at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            error.filename = STDOUT
-        if args.debug:
-            raise
-        print(f"nnpf: {_one_line(error, args)}", file=sys.stderr)
-        return 1
+    if not isinstance(error, (ValueError, OSError, RuntimeError, MemoryError, ImportError)):
+        raise error
+    if isinstance(error, OSError) and error.filename in (None, STDOUT) and error.errno in outputs.OF_WRITING:
+        # Keep Python from writing the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        error.filename = STDOUT
+    if args.debug:
+        raise error
+    print(f"nnpf: {_one_line(error, args)}", file=sys.stderr)
+    return 1
 
 
 def _one_line(error: BaseException, args: argparse.Namespace) -> str:

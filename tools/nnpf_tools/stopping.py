@@ -24,6 +24,14 @@ class Stopped(KeyboardInterrupt):
         self.signal = number
 
 
+_received: list[int] = []
+
+
+def received() -> Stopped | None:
+    """What was raised, if it was: a library may have made another error of it."""
+    return Stopped(_received[0]) if _received else None
+
+
 def exit_code(error: KeyboardInterrupt) -> int:
     """128 and the number of the signal, as shells have it."""
     return 128 + (error.signal if isinstance(error, Stopped) else signal.SIGINT)
@@ -36,6 +44,7 @@ def watch() -> None:
     writing.setblocking(False)
     signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
     handle(_raise)
+    sys.unraisablehook = _unraisable
     # The thread keeps both ends.
     threading.Thread(target=_wait, args=(reading, writing), name="nnpf signals", daemon=True).start()
 
@@ -50,7 +59,14 @@ def handle(handler: Callable[[int, FrameType | None], None]) -> None:
 def _raise(number: int, frame: FrameType | None) -> None:
     # Once: a terminal tells every process, and the one that waits for this one says it again.
     handle(lambda number, frame: None)
+    _received.append(number)
     raise Stopped(number)
+
+
+def _unraisable(error: sys.UnraisableHookArgs) -> None:
+    """It came where nothing can be raised, as in a callback of an import: `_wait` ends the process then."""
+    if not isinstance(error.exc_value, Stopped):
+        sys.__unraisablehook__(error)
 
 
 def _wait(reading: socket.socket, writing: socket.socket) -> None:
