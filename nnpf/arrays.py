@@ -67,7 +67,7 @@ class Arrays(Protocol):
     def has_nan(self, array: Array) -> bool: ...
 
     def real_input(self, samples: Array, peak: int, into: Array) -> None:
-        """into = samples / peak, in the type of `into`: InpY and InpC for nnpfc_inp_format_idc 0."""
+        """into = samples / peak, rounded to the type of `into`: InpY and InpC for nnpfc_inp_format_idc 0."""
 
     def real_output(self, values: Array, peak: int, into: Array) -> None:
         """into = values * peak in float32, to the nearest integer, halves up, within 0..peak: OutY and OutC."""
@@ -125,7 +125,9 @@ class NumpyArrays:
         return not np.isfinite(array.sum()) and bool(np.isnan(array).any())
 
     def real_input(self, samples: HostArray, peak: int, into: HostArray) -> None:
-        np.divide(samples, into.dtype.type(peak), out=into, dtype=into.dtype, casting="unsafe")
+        # In float16 samples of more than 11 bits would be rounded before, and those of 16 bits infinite.
+        wide = np.promote_types(into.dtype, np.float32)
+        np.divide(samples, wide.type(peak), out=into, dtype=wide, casting="unsafe")
 
     def real_output(self, values: HostArray, peak: int, into: HostArray) -> None:
         rows = max(1, _BLOCK_BYTES // max(1, values.shape[1] * 4))

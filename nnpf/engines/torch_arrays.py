@@ -118,8 +118,10 @@ class TorchArrays:
 
     def real_input(self, samples: Tensor, peak: int, into: Tensor) -> None:
         # Not by a number of Python: on CUDA torch would multiply by its reciprocal, which rounds otherwise.
-        divisor = torch.full((1,), peak, dtype=into.dtype, device=self._device)
-        torch.div(samples.to(into.dtype), divisor, out=into)
+        # In float32 at least, as `nnpf.arrays` does.
+        wide = torch.promote_types(into.dtype, torch.float32)
+        divisor = torch.full((1,), peak, dtype=wide, device=self._device)
+        torch.div(samples.to(wide), divisor, out=into)
 
     def real_output(self, values: Tensor, peak: int, into: Tensor) -> None:
         into.copy_(values.to(torch.float32).mul(peak).add_(0.5).clamp_(0, peak))  # the cast drops the fraction

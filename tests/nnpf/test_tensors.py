@@ -219,6 +219,23 @@ def test_torch_gives_the_bits_that_numpy_gives(
         assert all(np.array_equal(a, b) for a, b in zip(one.planes, other.planes, strict=True))
 
 
+@pytest.mark.parametrize("depth", [10, 12, 16])
+def test_samples_become_half_precision_after_the_division(depth: int) -> None:
+    """As float16 a sample of 16 bits is infinite, and one of 12 bits has lost its last."""
+    torch = pytest.importorskip("torch")
+    from nnpf.engines.torch_arrays import TorchArrays
+
+    peak = (1 << depth) - 1
+    samples = np.arange(0, peak + 1, 1 + peak // 5000, dtype=np.uint16)
+    expected = (samples / np.float32(peak)).astype(np.float16)
+    into = np.empty(samples.shape, np.float16)
+    NUMPY.real_input(samples, peak, into)
+    assert np.array_equal(into, expected)
+    there = torch.empty(samples.shape, dtype=torch.float16)
+    TorchArrays(torch.device("cpu")).real_input(torch.from_numpy(samples.astype(np.int32)), peak, there)
+    assert np.array_equal(there.numpy(), expected)
+
+
 def formats(width: int = 16, height: int = 8) -> dict[str, Any]:
     return {"inp": Format(width, height), "out": Format(width, height)}
 
