@@ -40,14 +40,18 @@ class OpenVinoEngine:
         settings = settings or Settings()
         self._core = ov.Core()
         self._device = "CPU" if device in ("auto", "cpu") else device.upper()
-        available = self._core.available_devices
-        if self._device.partition(".")[0] not in {found.partition(".")[0] for found in available}:
-            raise NnpfError(f"OpenVINO has no device {device!r} here: it has {', '.join(available)}")
+        if self._device != "CPU":  # it is always there, and looking for the others takes time
+            self._check_device()
         self._config = self._configured(settings)
         bf16 = settings.precision == "bf16" or (settings.precision == "auto" and "BF16" in self._capabilities())
         # Where bfloat16 is computed in tiles, models get channels that fill them.
         self._tiles = self._device == "CPU" and bf16 and _has_amx()
         self.room = CPU_ROOM * 2 if bf16 else CPU_ROOM  # counted in float32
+
+    def _check_device(self) -> None:
+        available = self._core.available_devices
+        if self._device.partition(".")[0] not in {found.partition(".")[0] for found in available}:
+            raise NnpfError(f"OpenVINO has no device {self._device} here: it has {', '.join(available)}")
 
     def _capabilities(self) -> Any:
         return self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES")

@@ -63,6 +63,19 @@ def test_y4m_and_yuv_hold_the_same_samples(tinted, tmp_path, samples_of):
     assert hashlib.md5(rest.replace(b"FRAME\n", b"")).hexdigest() == samples_of()
 
 
+def test_the_first_pictures_alone(tinted, tmp_path, samples_of, capsys):
+    out = tmp_path / "first.yuv"
+    samples_of()
+    whole = tinted.parent / "out.yuv"
+    assert main(["apply", str(tinted), "-o", str(out), "--frames", "3", "--compare", str(whole)]) == 0
+    assert "against" in (told := capsys.readouterr()).out
+    assert "more pictures" not in told.out
+    assert "3 pictures: 3 by 1 tint.onnx" in told.err
+    assert out.read_bytes() == whole.read_bytes()[: 3 * 416 * 240 * 3]
+    assert main(["apply", str(tinted), "-o", str(out), "--force", "-q", "--frames", "1000"]) == 0
+    assert out.stat().st_size == whole.stat().st_size
+
+
 def test_decoded_pictures_may_come_from_elsewhere(tinted, samples, tmp_path, samples_of):
     decoded = tmp_path / "decoded.yuv"
     assert main(["apply", str(samples / "bbb_q37.266"), "-o", str(decoded), "-q"]) == 0
@@ -123,6 +136,7 @@ def test_a_uri_can_be_mapped_to_a_file(tinted, samples, tmp_path, samples_of):
         (["--md5", "--patch", "big"], "give WxH"),
         (["--md5", "--model-map", "x"], "give URI=FILE"),
         (["-o", "x.y4m", "--fps", "many"], "give pictures per second"),
+        (["-o", "x.y4m", "--frames", "0"], "--frames is at least 1"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(tinted, capsys, monkeypatch, tmp_path, options, message):

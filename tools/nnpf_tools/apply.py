@@ -43,6 +43,7 @@ EPILOG = """examples:
   nnpf apply in.266 --original source.y4m                PSNR before and after, no output file
   nnpf apply in.266 --yuv decoded.yuv -o filtered.yuv    filter what another decoder decoded
   nnpf apply in.266 -o - | ffplay -
+  nnpf apply in.266 -o first.y4m --frames 10             only the first ten pictures
   nnpf apply in.266 --compare theirs.yuv --max-difference 1
   nnpf apply in.266 --model-root models --model-map https://example.com/f.onnx=models/f.onnx --md5
 """
@@ -74,6 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fps", metavar="RATE", help="pictures per second of the output, where the stream does not say: 25, 30000/1001"
     )
+    parser.add_argument(
+        "--frames", type=int, metavar="N", help="end after N pictures of the output (and without sound)"
+    )
     add_container_arguments(parser)
     parser.add_argument("--md5", action="store_true", help="MD5 of each output picture and of the whole output")
     parser.add_argument("--report", metavar="FILE", help="write what was done to each picture (JSON)")
@@ -96,9 +100,8 @@ def run(args: argparse.Namespace) -> int:
         shown = stack.enter_context(runner.apply(timing.nal_units(), source.codec, options, decoded=decoded))
         bar = stack.enter_context(progress(args, None, "pictures"))
         sink = _sink(args, source, rate, timing, stack)
-        for picture in shown:
-            if timing.is_cut_off(picture.record.decode_index):
-                continue
+        wanted = (picture for picture in shown if not timing.is_cut_off(picture.record.decode_index))
+        for picture in itertools.islice(wanted, args.frames):
             sink(picture)
             results.take(picture)
             bar.advance()
@@ -117,6 +120,8 @@ def _check_usage(args: argparse.Namespace) -> None:
         )
     if args.max_difference is not None and args.compare is None:
         raise UsageError("--max-difference is for --compare")
+    if args.frames is not None and args.frames < 1:
+        raise UsageError("--frames is at least 1")
     if args.yuv == PIPE and args.stream == PIPE:
         raise UsageError("stream and decoded pictures cannot both come from standard input")
     if args.decoder is not None and (args.yuv is not None or args.stream == PIPE):
@@ -223,7 +228,8 @@ def _lossless(
 ) -> Sink:
     from nnpf.lossless import LosslessWriter
 
-    track = None if isinstance(source, Source) or args.video_only else source
+    # Sound would go on behind the last of --frames pictures.
+    track = None if isinstance(source, Source) or args.video_only or args.frames else source
     colours = colour(split([source.head]), source.codec)
     writer = stack.enter_context(LosslessWriter(file, args.output, rate=rate, colour=colours, track=track))
 

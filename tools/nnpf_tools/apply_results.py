@@ -32,6 +32,7 @@ _OPTIONS = (
     "patch",
     "out_bit_depth",
     "layer",
+    "frames",
     "skip_failures",
     "keep_going",
 )
@@ -120,7 +121,7 @@ class Results:
     def finish(self, seconds: float) -> None:
         """The last picture has been taken; `seconds` for all of it."""
         self._seconds = seconds
-        if self._comparison is not None:
+        if self._comparison is not None and self._count != self._args.frames:
             self._comparison.finish()
 
     @property
@@ -268,6 +269,7 @@ class _Comparison:
         return {"largest": found.largest, "mean": found.mean}
 
     def finish(self) -> None:
+        """The output is at its end; where only its beginning was wanted, the other one may have more."""
         self._more = self._others is not None and next(self._others, None) is not None
 
     def differs(self, limit: int | None) -> bool:
