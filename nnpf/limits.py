@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from nnpf.errors import NnpfError
 from vsei import limits as of_streams
@@ -59,6 +59,9 @@ class Limits:
     picture_side: int = limit(32768, "columns or rows of a picture; no level of H.266 has so many")
     input_bytes: int = limit(
         2 << 30, "pictures that are kept for a filter of several input pictures; 64 of them, the most, at 3840x2160"
+    )
+    process_bytes: int = limit(
+        256 << 30, "of what a command keeps in memory, libraries included; set it to what the machine can spare"
     )
     model_seconds: int = limit(300, "for reading a model, and for compiling it")
     decoder_seconds: int = limit(
@@ -125,6 +128,19 @@ def take(assignments: Iterable[str], environment: Mapping[str, str] = os.environ
             raise NnpfError(f"limit {text!r}: give NAME=VALUE, the value a whole number")
         values[name.strip()] = int(value)
     override(**values)
+
+
+# What is asked of a file at once: Python takes as much memory before it reads.
+_PIECE_BYTES = 1 << 20
+
+
+def read(file: BinaryIO, name: str) -> bytes:
+    """What a file holds, whatever it says of its size, up to one byte more than the limit of this name allows."""
+    left, pieces = getattr(_current, name) + 1, []
+    while left and (piece := file.read(min(left, _PIECE_BYTES))):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
 
 
 def exceeded(name: str, problem: str, *, subject: str | None = None) -> NnpfError:

@@ -174,13 +174,12 @@ def _coded_tensors(base: Base) -> Mapping[str, Array]:
 
 
 def _read(path: Path) -> bytes:
-    allowed = limits.current().model_bytes
     try:
         with path.open("rb") as file:
-            data = file.read(allowed + 1)  # what it says of its size need not be so
+            data = limits.read(file, "model_bytes")
     except OSError as error:
         raise NnpfError(f"cannot be read: {error.strerror}", subject=str(path)) from None
-    if len(data) > allowed:
+    if len(data) > (allowed := limits.current().model_bytes):
         raise limits.exceeded("model_bytes", f"more than {allowed} bytes", subject=str(path))
     return data
 

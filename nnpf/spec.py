@@ -517,10 +517,10 @@ def _pictures(spec: Spec, path: KeyPath, entry: Mapping[str, Any]) -> Selection:
 def _bytes(spec: Spec, path: KeyPath, file: str) -> bytes:
     try:
         with (spec.folder / file).open("rb") as source:
-            data = source.read((allowed := limits.current().payload_bytes) + 1)
+            data = limits.read(source, "payload_bytes")
     except (OSError, ValueError) as error:
         raise spec.error(path, f"{file}: {getattr(error, 'strerror', None) or error}") from None
-    if len(data) > allowed:
+    if len(data) > (allowed := limits.current().payload_bytes):
         raise spec.error(path, f"{file}: more than {allowed} bytes (--set-limit payload_bytes=N)")
     return data
 

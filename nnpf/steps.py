@@ -22,7 +22,7 @@ _PLACE_BYTES = 4608
 # Number of the note (0: none), kind, seconds that it may take (0: any), bytes of text.
 _HEAD = struct.Struct("<QcIH")
 MEMORY_BYTES = _PLACES * _PLACE_BYTES
-_SUBJECT, _STEP, _REST, _FILE = b"i", b"s", b"r", b"f"
+_SUBJECT, _STEP, _REST, _FILE, _ENDED = b"i", b"s", b"r", b"f", b"e"
 
 _memory: mmap.mmap | None = None
 _free: list[int] = []
@@ -43,11 +43,15 @@ class Noted(NamedTuple):
 
 
 class Left(NamedTuple):
-    """What a process was about. `subject`: its input. `files`: those that are not finished."""
+    """What a process was about. `subject`: its input. `files`: those that are not finished.
+
+    `ended`: Python came to its end there; no library called `exit` before.
+    """
 
     subject: str
     steps: list[Noted]
     files: list[Path]
+    ended: bool = False
 
 
 def shared_memory() -> mmap.mmap:
@@ -57,9 +61,10 @@ def shared_memory() -> mmap.mmap:
 
 def share(memory: mmap.mmap) -> None:
     """Note everything there from now on."""
-    global _memory, _subject
+    global _memory, _subject, _end
     _memory, _subject = memory, None
     _free[:] = range(_PLACES)
+    _end = _Place()
 
 
 def read(memory: mmap.mmap) -> Left:
@@ -70,6 +75,8 @@ def read(memory: mmap.mmap) -> Left:
             left = left._replace(subject=text)
         elif kind == _FILE:
             left.files.append(Path(text))
+        elif kind == _ENDED:
+            left = left._replace(ended=True)
         else:
             limit, _, what = text.partition("\0")
             left.steps.append(Noted(kind == _REST, number, what, seconds, limit))
@@ -129,6 +136,7 @@ class Steps:
 
 
 _subject: _Place | None = None
+_end: _Place | None = None
 
 
 @contextmanager
@@ -165,3 +173,9 @@ def about(subject: str) -> None:
     global _subject
     _subject = _subject or _Place()
     _subject.write(_SUBJECT, subject)
+
+
+def ended() -> None:
+    """This process ends by itself."""
+    if _end is not None:
+        _end.write(_ENDED, "")

@@ -67,7 +67,7 @@ class Document:
 def read(path: Path, schema: Mapping[str, Any]) -> Document:
     """Read a file, which file names in it are relative to. As `load`; OSError where it cannot be read."""
     with path.open("rb") as file:
-        data = file.read(limits.current().spec_bytes + 1)
+        data = limits.read(file, "spec_bytes")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -139,6 +139,59 @@ def test_a_network_that_takes_too_much_for_one_patch_is_refused() -> None:
         model.cost({"input": (1, 6, 100, 100)})
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not hold RLIMIT_DATA against mmap")
+def test_a_command_that_takes_too_much_memory_fails_where_it_does(tmp_path: Path) -> None:
+    """Not by the hand of the system. The network makes 2048 channels of a picture, 780 MiB, out of 7."""
+    import numpy as np
+    from onnx import helper
+
+    from tests.nnpf.onnx_graphs import graph
+
+    wide = graph(
+        [helper.make_node("Conv", ["x", "w"], ["a"]), helper.make_node("Conv", ["a", "v"], ["y"])],
+        {"x": ((None, 7, None, None), 1)},
+        constants={"w": np.ones((2048, 7, 1, 1), np.float32), "v": np.full((6, 2048, 1, 1), 1e-5, np.float32)},
+    )
+    (tmp_path / "wide.onnx").write_bytes(wide.to_bytes())
+    stream = str(tmp_path / "wide.266")
+    assert run("inject", str(SAMPLE), "--base", str(tmp_path / "wide.onnx"), "-o", stream).returncode == 0
+    command = (
+        "apply",
+        stream,
+        "--md5",
+        "-q",
+        "--threads",
+        "2",
+        "--frames",
+        "1",
+        "--patch",
+        "416x240",
+        "--engine",
+        "openvino",
+    )
+    done = run(*command, "--set-limit", f"process_bytes={700 << 20}")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"nnpf: {stream}: NNPFC 1 at POC 0: {tmp_path}/wide.onnx: OpenVINO cannot run it on ")
+    assert "allocate" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_file_is_read_no_further_than_allowed(tmp_path: Path) -> None:
+    """Whatever it says of its size, and without memory for all that might be in it."""
+    limits.take(["model_bytes=4000000000"], {})
+    (tmp_path / "small").write_bytes(b"12345")
+    tracemalloc.start()
+    try:
+        with (tmp_path / "small").open("rb") as file:
+            assert limits.read(file, "model_bytes") == b"12345"
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    limits.take(["model_bytes=3000000"], {})
+    with Path("/dev/zero").open("rb") as file:
+        assert len(limits.read(file, "model_bytes")) == 3_000_001
+
+
 def test_the_docs_list_the_limits_that_there_are() -> None:
     """`python -m nnpf.limits` prints the table of docs/security.md."""
     done = subprocess.run([sys.executable, "-m", "nnpf.limits"], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -85,6 +85,14 @@ def test_a_step_that_never_ends(filtered: Path, tmp_path: Path) -> None:
     assert not unfinished(tmp_path)
 
 
+def test_a_library_that_ends_the_process(filtered: Path, tmp_path: Path) -> None:
+    """As OpenBLAS does where it gets no memory; Python's own end does not come then."""
+    arguments = ["inject", str(STREAM), "--base", "tint_red.onnx", "-o", "out.266"]
+    done = run_with("nnpf.model", "_check", "os._exit(1)", arguments, tmp_path)
+    what = "a library failed and ended the process (exit code 1)"
+    one_line(done, f"{STREAM}: {what}, at: reading the model tint_red.onnx")
+
+
 def test_a_process_that_the_system_kills(filtered: Path, tmp_path: Path) -> None:
     body = CRASH.replace("SIGSEGV", "SIGKILL")
     done = run_with("nnpf.model", "_check", body, ["apply", str(filtered), "-o", "out.yuv", "-q"], tmp_path)

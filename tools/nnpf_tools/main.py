@@ -121,6 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         steps.about(str(stream))
     try:
         _prepare(args)
+        if argv is None:
+            watched.bound_memory()
         code = int(_module(args.command).run(args))
         sys.stdout.flush()
         return code
@@ -145,7 +147,7 @@ def _failed(error: Exception, args: argparse.Namespace) -> int:
     if isinstance(error, UsageError):
         print(f"nnpf: {error}", file=sys.stderr)
         return 2
-    if not isinstance(error, (ValueError, OSError, RuntimeError, MemoryError, ImportError)):
+    if not isinstance(error, (ValueError, OSError, RuntimeError, MemoryError, ImportError, SystemError)):
         raise error
     if isinstance(error, OSError) and error.filename in (None, STDOUT) and error.errno in outputs.OF_WRITING:
         # Keep Python from writing the rest at its end.
@@ -162,10 +164,12 @@ def _one_line(error: BaseException, args: argparse.Namespace) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         reason = "closed by its reader" if isinstance(error, BrokenPipeError) else error.strerror
         return printable(f"{os.fspath(error.filename)}: {reason}")
-    if isinstance(error, MemoryError):
-        return "out of memory"
     file = getattr(error, "path", None) or getattr(args, "stream", None)
     text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, MemoryError):
+        from nnpf import limits
+
+        text = f"out of memory; a command may take {limits.current().process_bytes} bytes (--set-limit process_bytes=N)"
     return printable(text if file is None or text.startswith(f"{file}: ") else f"{file}: {text}")
 
 

@@ -7,6 +7,7 @@ Forked before anything is imported, the second process costs about a millisecond
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import mmap
 import os
@@ -26,11 +27,26 @@ _POLL_S = 0.5
 # How long it may take to stop when asked to; it ends itself sooner, unless machine code keeps Python from running.
 _GRACE_S = 2 * stopping.GRACE_S
 _FAILED = 1
+# Plus its number: the exit code of what a signal ended.
+_BY_SIGNAL = 128
 
 
 def possible() -> bool:
     """Whether this system can do it. For --debug everything stays in one process, as debuggers want it."""
     return hasattr(os, "fork") and "--debug" not in sys.argv
+
+
+def bound_memory() -> None:
+    """What is too much for this process is refused by the system, so that none has to be chosen and killed for it."""
+    try:
+        import resource
+    except ImportError:  # no such thing on Windows
+        return
+    from nnpf import limits
+
+    before, most = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = [limits.current().process_bytes, *(value for value in (before, most) if value != resource.RLIM_INFINITY)]
+    resource.setrlimit(resource.RLIMIT_DATA, (min(wanted), most))
 
 
 def divide() -> int | None:
@@ -49,6 +65,7 @@ def divide() -> int | None:
         os.close(ended)
         os.close(waiting)
         steps.share(memory)
+        atexit.register(steps.ended)  # is not called where a library ends the process
         threading.Thread(target=_end_with_parent, args=(orphaned,), name="nnpf parent", daemon=True).start()
         return None
     os.close(running)
@@ -87,15 +104,15 @@ class _Worker:
         """Wait for it, and say what killed it, if something did."""
         stuck = self._stuck_at()
         code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
-        if code >= 0:
-            return code
         left = steps.read(self._memory)
+        if left.ended or code >= _BY_SIGNAL:
+            return code
         for path in left.files:
             outputs.remove(path)
         if self._asked is not None:
             print("nnpf: stopped", file=sys.stderr, flush=True)
-            return 128 + self._asked[0]
-        print(printable(f"nnpf: {_died(-code, left, stuck)}"), file=sys.stderr, flush=True)
+            return _BY_SIGNAL + self._asked[0]
+        print(printable(f"nnpf: {_died(code, left, stuck)}"), file=sys.stderr, flush=True)
         return _FAILED
 
     def _stuck_at(self) -> steps.Noted | None:
@@ -117,12 +134,13 @@ class _Worker:
         return None
 
 
-def _died(number: int, left: steps.Left, stuck: steps.Noted | None) -> str:
-    """One line: what happened, and at which step."""
+def _died(code: int, left: steps.Left, stuck: steps.Noted | None) -> str:
+    """One line: what happened, and at which step. `code`: below 0, the number of a signal."""
     subject = f"{left.subject}: " if left.subject else ""
     if stuck is not None:
         return f"{subject}{stuck.text}: not done after {stuck.seconds} seconds (--set-limit {stuck.limit}=N)"
     doing = "; meanwhile ".join(dict.fromkeys(step.text for step in left.steps)) or "between two steps"
-    if number == signal.SIGKILL:
+    if -code == signal.SIGKILL:
         return f"{subject}killed (SIGKILL), as it happens where memory runs out, at: {doing}"
-    return f"{subject}a library failed and ended the process ({signal.Signals(number).name}), at: {doing}"
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return f"{subject}a library failed and ended the process ({how}), at: {doing}"
