@@ -166,8 +166,12 @@ class Track:
     def opened(self) -> Iterator[Any]:
         """The container, open for reading from its start."""
         with steps.step(_READING, "decoder_seconds"), plainly(f"cannot be opened as {self.format.name}", self.name):
-            # Without "file:", a name with a colon is taken for a protocol.
-            container = av.open(f"file:{self._path}", format=self.format.demuxer, metadata_errors="replace")
+            container = av.open(
+                f"file:{self._path}",  # without "file:", a name with a colon is taken for a protocol
+                format=self.format.demuxer,
+                options={"protocol_whitelist": "file"},  # what the file names may be a file only
+                metadata_errors="replace",
+            )
         with container:
             yield container
 
