@@ -2,6 +2,7 @@
 
     <!-- test: skip, needs the network -->     in front of a block: not run
     <!-- test: slow -->                        run by `make test-slow` only
+    <!-- test: ffmpeg -->                      run where there is an ffmpeg program that knows H.266
     <!-- file: spec.yaml -->                   the block is the content of this file
 
 A `console` block has commands after `$ ` and what they print; `...` stands for anything. `# exit code 3` behind a
@@ -49,6 +50,10 @@ class Block:
         return self.mark.startswith("test: slow")
 
     @property
+    def needs_ffmpeg(self) -> bool:
+        return self.mark == "test: ffmpeg"
+
+    @property
     def file(self) -> str | None:
         return self.mark.removeprefix("file: ") if self.mark.startswith("file: ") else None
 
@@ -70,17 +75,26 @@ def problems_of(blocks: list[Block]) -> list[str]:
             problems.append(f"line {block.line}: a block of {block.kind or 'no kind'} that nothing is done with")
         if block.skipped and "," not in block.mark:
             problems.append(f"line {block.line}: skipped, and no reason given")
-        if block.mark and not (block.skipped or block.slow or block.file):
+        if block.mark and not (block.skipped or block.slow or block.needs_ffmpeg or block.file):
             problems.append(f"line {block.line}: an unknown mark")
     return problems
 
 
-def run(blocks: list[Block], folder: Path, *, slow: bool) -> None:
-    """Run the blocks of a page in a folder; AssertionError names the line. `slow`: the slow ones too."""
+def run(blocks: list[Block], folder: Path, *, slow: bool, ffmpeg: str | None = None) -> None:
+    """Run the blocks of a page in a folder; AssertionError names the line.
+
+    Args:
+        slow: the slow ones too.
+        ffmpeg: the program, for those that need it.
+    """
+    programs = folder.parent / "bin"
+    programs.mkdir(exist_ok=True)
+    if ffmpeg is not None:
+        (programs / "ffmpeg").symlink_to(ffmpeg)
     names: dict[str, Any] = {"__name__": "__main__"}
     printed: str | None = None
     for block in blocks:
-        if block.skipped or (block.slow and not slow):
+        if block.skipped or (block.slow and not slow) or (block.needs_ffmpeg and ffmpeg is None):
             printed = None
             continue
         where = f"line {block.line}"
@@ -88,7 +102,7 @@ def run(blocks: list[Block], folder: Path, *, slow: bool) -> None:
             (folder / block.file).write_text(block.text, "utf-8")
         elif block.kind == "console":
             for command, code, expected in _commands(block.text):
-                found, output = _run(command, folder)
+                found, output = _run(command, folder, programs)
                 assert found == code, f"{where}: {command}: exit code {found}\n{output}"
                 if expected:
                     _compare(f"{where}: {command}", expected, output)
@@ -113,7 +127,7 @@ def _commands(text: str) -> list[tuple[str, int, str]]:
     return [(command, code, "\n".join(lines)) for command, code, lines in found]
 
 
-def _run(command: str, folder: Path) -> tuple[int, str]:
+def _run(command: str, folder: Path, programs: Path) -> tuple[int, str]:
     """Commands of ours run in this process, which saves their start; all else in a shell that finds ours."""
     words = shlex.split(command, comments=True)
     if words[0] == "nnpf" and not _SHELL.search(command):
@@ -124,7 +138,7 @@ def _run(command: str, folder: Path) -> tuple[int, str]:
             except SystemExit as stopped:
                 code = int(stopped.code or 0)
         return code, out.getvalue()
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment = {**os.environ, "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command],
         cwd=folder,

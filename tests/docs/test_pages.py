@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, find_ffmpeg
 
 from . import pages
 
@@ -41,7 +41,7 @@ def test_no_block_is_left_out(name):
 
 @pytest.mark.parametrize("name", WITH_CODE)
 def test_the_blocks_run(name, workplace):
-    pages.run(blocks(name), workplace, slow=False)
+    pages.run(blocks(name), workplace, slow=False, ffmpeg=find_ffmpeg())
 
 
 @pytest.mark.slow

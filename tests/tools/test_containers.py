@@ -1,7 +1,6 @@
 """Commands on MP4, MOV, Matroska and MPEG-TS files."""
 
 import json
-import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -160,20 +159,45 @@ def test_a_container_through_a_pipe(mp4, samples):
     assert summary["messages"]["nnpfc"]["count"] == 3
 
 
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the ffmpeg program, which this machine does not have")
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
-def test_behind_ffmpeg_in_a_pipe(codec, samples, tmp_path):
-    """As in the documentation, for H.265 and H.264 (older versions of ffmpeg do not know H.266)."""
+def test_behind_ffmpeg_in_a_pipe(codec, ffmpeg, samples, tmp_path):
+    """As in the documentation for H.266."""
     path = container_files.encoded(tmp_path / "in.mp4", {"h264": "libx264", "hevc": "libx265"}[codec])
-    ffmpeg = ["ffmpeg", "-v", "error", "-i", str(path), "-c", "copy", "-an"]
-    ffmpeg += ["-bsf:v", f"{codec}_mp4toannexb", "-f", codec, "-"]
+    bytes_of = [ffmpeg, "-v", "error", "-i", str(path), "-c", "copy", "-an"]
+    bytes_of += ["-bsf:v", f"{codec}_mp4toannexb", "-f", codec, "-"]
     nnpf = [sys.executable, "-m", "nnpf_tools.main"]
     base = str(samples / "filters/tint_red.onnx")
-    first = subprocess.Popen(ffmpeg, stdout=-1)
+    first = subprocess.Popen(bytes_of, stdout=-1)
     second = subprocess.Popen([*nnpf, "inject", "-", "--base", base, "-o", "-", "-q"], stdin=first.stdout, stdout=-1)
     third = subprocess.run([*nnpf, "dump", "-", "--summary", "--json"], stdin=second.stdout, capture_output=True)
     assert first.wait() == second.wait() == 0
     assert json.loads(third.stdout)["messages"]["nnpfc"]["count"] == 3
+
+
+@pytest.fixture(scope="module")
+def decoded(samples, tmp_path_factory) -> bytes:
+    """The pictures of the sample stream."""
+    out = tmp_path_factory.mktemp("decoded") / "out.yuv"
+    assert run("apply", samples / "bbb_q37.266", "-o", out, "-q") == 0
+    return out.read_bytes()
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mov", "mkv", "ts"])
+def test_the_ffmpeg_program_shows_what_was_written(ending, ffmpeg, samples, decoded, tmp_path, capsys):
+    """All pictures, in order; and copied by it, the messages are there still."""
+    tint = samples / "filters/tint_red.onnx"
+    out, copied = tmp_path / f"out.{ending}", tmp_path / "copied.266"
+    assert run("inject", samples / "bbb_q37.266", "--base", tint, "-o", out, "--fps", "25", "-q") == 0
+    # Else FFmpeg counts from the first picture of the file, and drops those that are shown before it.
+    decode = [ffmpeg, "-v", "error", "-copyts", "-i", str(out), "-f", "rawvideo", "-"]
+    assert subprocess.run(decode, capture_output=True, check=True).stdout == plain.read_bytes()
+    assert (
+        subprocess.run([ffmpeg, "-v", "error", "-i", str(out), "-c", "copy", str(copied)], check=False).returncode == 0
+    )
+    capsys.readouterr()
+    assert run("dump", copied, "--summary", "--json") == 0
+    messages = json.loads(capsys.readouterr().out)["messages"]
+    assert {name: found["count"] for name, found in messages.items()} == {"nnpfc": 2, "nnpfa": 4}
 
 
 @pytest.fixture(scope="module")
