@@ -7,11 +7,11 @@ order is POC order, so that each rule is a look at what stands at or before a PO
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from nnpf.characteristics import out_of_range
+from nnpf.characteristics import furthest_output, num_input_pics, out_of_range
 from vsei import messages as sei_messages
 from vsei.messages import Message, NnpfActivation, NnpfCharacteristics
 from vsei.messages.nnpf import reserved_value
@@ -22,6 +22,8 @@ from vsei.messages.processing_order import SeiProcessingOrder
 MAX_FILTERS_PER_CLVS = 1024
 
 T = TypeVar("T")
+# A processing order message, the messages of a filter that it may name, and its place for it.
+Listed = tuple[SeiProcessingOrder | None, tuple[Message, Message], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Active:
         update: the NNPFC with nnpfc_base_flag 0 that is in force and asked for, relative to the base.
         activation: the NNPFA that put it in force, of this picture or of an earlier one in output order.
         prompt, seed: in force for filters that take them; from the NNPFC or an NNPFA.
+        rank: its place in the order of application, the same for the whole CLVS: by po_sei_processing_order, then by
+            the first message with its id.
     """
 
     nnpfc_id: int
@@ -41,6 +45,22 @@ class Active:
     activation: NnpfActivation
     prompt: str | None = None
     seed: int | None = None
+    rank: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A filter that may come into force, and needs preparation for it.
+
+    Attributes:
+        rank: see `Active`, as far as is known.
+        inputs: how many input pictures it takes.
+        reach: see `nnpf.characteristics.furthest_output`.
+    """
+
+    rank: tuple[int, int]
+    inputs: int
+    reach: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +68,13 @@ class Decision:
     """What applies to one picture, in the order to apply it, and why other messages do not.
 
     The order is that of an SEI processing order message of the CLVS where there is one, else that of the bitstream.
+
+    `known`: filters of several input pictures that the bitstream has announced so far, for this CLVS and those after.
     """
 
     active: tuple[Active, ...]
     reasons: tuple[str, ...] = ()
+    known: tuple[Known, ...] = ()
 
 
 class Timeline(Generic[T]):
@@ -79,6 +102,10 @@ class Timeline(Generic[T]):
         del self._pocs[:index], self._values[:index]
         return self._pocs[0], self._values[0]
 
+    def last(self) -> T | None:
+        """The value with the highest POC so far."""
+        return self._values[-1] if self._values else None
+
 
 @dataclass(slots=True)
 class _Filter:
@@ -90,6 +117,7 @@ class _Filter:
     activations: Timeline[tuple[int, NnpfActivation]] = field(default_factory=Timeline)
     prompts: Timeline[str] = field(default_factory=Timeline)
     seeds: Timeline[int] = field(default_factory=Timeline)
+    listed: Listed | None = None
 
 
 class ActivationState:
@@ -162,7 +190,7 @@ class ActivationState:
         for key in [k for k in self._reasons if k[0] < clvs]:
             del self._reasons[key]  # of pictures that were not output
         reasons = self._reasons.pop((clvs, decode_index), [])
-        found: list[tuple[int, Active]] = []
+        found: list[Active] = []
         for number, known in self._clvss.get(clvs, {}).items():
             governing = known.activations.at(poc)
             if governing is None:
@@ -190,24 +218,42 @@ class ActivationState:
                 activation,
                 prompt[1] if prompt else base.nnpfc_prompt,
                 seed[1] if seed else base.nnpfc_seed,
+                self._rank(clvs, known, base, activation),
             )
-            found.append((known.order, active))
+            found.append(active)
+        found.sort(key=lambda active: active.rank)
+        return Decision(tuple(found), tuple(reasons), tuple(self._known()))
+
+    def _known(self) -> Iterator[Known]:
+        for clvs, filters in self._clvss.items():
+            for known in filters.values():
+                base = known.base[1] if known.base is not None else None
+                if base is None or num_input_pics(base) == 1:
+                    continue
+                last = known.activations.last()
+                rank = self._rank(clvs, known, base, last[1] if last is not None else None)
+                yield Known(rank, num_input_pics(base), furthest_output(base))
+
+    def _rank(
+        self, clvs: int, known: _Filter, base: NnpfCharacteristics, activation: NnpfActivation | None
+    ) -> tuple[int, int]:
         order = self._processing_orders.get(clvs)
-        # Filters that the processing order message leaves out come last.
-        found.sort(key=lambda item: (_processing_order(order, item[1]), item[0]))
-        return Decision(tuple(active for _, active in found), tuple(reasons))
+        messages = base if activation is None or activation.nnpfa_cancel_flag else activation, base
+        if known.listed is None or known.listed[:2] != (order, messages):
+            known.listed = order, messages, _processing_order(order, messages)
+        return known.listed[2], known.order
 
 
-_LAST = 256  # po_sei_processing_order has 8 bits
+_LAST = 256  # po_sei_processing_order has 8 bits; filters that the message leaves out come last
 
 
-def _processing_order(order: SeiProcessingOrder | None, active: Active) -> int:
+def _processing_order(order: SeiProcessingOrder | None, of_filter: Iterable[Message]) -> int:
     """po_sei_processing_order of the entry for a filter: one for its NNPFA, else one for its NNPFC. An entry may be
     for messages that begin with certain bits only, which is how it tells filters apart."""
     if order is None:
         return _LAST
     prefixes = order.po_sei_prefix_data_bits or ()
-    for message in (active.activation, active.base):
+    for message in of_filter:
         payload = sei_messages.encode(message).payload
         for at, payload_type in enumerate(order.po_sei_payload_type):
             prefix = prefixes[at] if order.po_sei_prefix_flag[at] and at < len(prefixes) else None

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from nnpf import limits as of_filters
-from nnpf.activation import ActivationState, Active, Timeline
-from nnpf.characteristics import furthest_output, num_input_pics, out_of_range
+from nnpf.activation import ActivationState, Active, Known, Timeline
+from nnpf.characteristics import num_input_pics, out_of_range
 from nnpf.errors import NnpfError
 from nnpf.frames import Format, Frame
 from nnpf.picture_hash import differing
@@ -70,8 +70,7 @@ class InputPicture:
         active: the filters in force, in the order to apply them.
         reasons: why messages have no effect.
         frame0: with temporally interleaved frame packing, fp_current_frame_is_frame0_flag; else None.
-        inputs_wanted: how many input pictures a filter that is known so far takes at most.
-        delay: how many pictures later a filter that is known so far may give the filtered version of a picture.
+        known: filters of several input pictures that may come into force.
         hash_check: of its samples as decoded.
         faults: what is wrong with the stream or with what the decoder made of it, since the picture before; for the
             last one also after it.
@@ -83,8 +82,7 @@ class InputPicture:
     active: tuple[Active, ...]
     reasons: tuple[str, ...]
     frame0: bool | None
-    inputs_wanted: int
-    delay: int
+    known: tuple[Known, ...] = ()
     hash_check: HashCheck = "unchecked"
     faults: tuple[str, ...] = ()
 
@@ -142,7 +140,7 @@ class _Stream:
         self._packing: dict[int, Timeline[FramePackingArrangement]] = {}  # by CLVS
         self.expected: deque[Picture] = deque()  # with `ordered`: in output order, as far as it is known
         self.pending: dict[int, _Notes] = {}  # of pictures that are to be output, by decoding index
-        self._inputs_wanted, self._delay = 1, 0
+        self._inputs_wanted = 1
         self._checked: tuple[PictureFormat, int] | None = None
         self._output_index = 0
         self._begun = False  # whether a picture came at which decoding can start
@@ -183,7 +181,6 @@ class _Stream:
                     and out_of_range(message) is None
                 ):
                     self._inputs_wanted = max(self._inputs_wanted, num_input_pics(message))
-                    self._delay = max(self._delay, furthest_output(message))
                 elif isinstance(message, FramePackingArrangement):
                     self._packing.setdefault(picture.clvs, Timeline()).put(picture.poc, message)
                 elif isinstance(message, (DecodedPictureHash, HevcDecodedPictureHash)):
@@ -277,9 +274,7 @@ class _Stream:
             decision.active,
             (*notes.reasons, *decision.reasons),
             self._frame0(picture),
-            # Of temporally interleaved pictures every other one counts.
-            self._inputs_wanted * (2 if self._packing else 1),
-            self._delay,
+            decision.known,
             hash_check,
             self._faults.taken(),
         )

@@ -1,17 +1,21 @@
-"""The patch-wise process of H.274 8.28.1.3 in its own loops, one sample at a time. Slow, plain, and what decides.
+"""The patch-wise process of H.274 8.28.1.3 in its own loops, one sample at a time, and which pictures go into which
+inference (8.28.2.2), one whole sequence at a time. Slow, plain, and what decides.
 
-Written from section 4.6 of the notes on the standard, without a look at nnpf/tensors.py; settings come as a
-PatchProcess, which holds values only. Arithmetic is exact (integers and fractions) up to the last step.
+Written from sections 4.3 and 4.6 of the notes on the standard, without a look at nnpf/tensors.py and nnpf/stage.py;
+settings come as a PatchProcess, which holds values only, and as messages. Arithmetic is exact (integers and fractions)
+up to the last step.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import floor
 from typing import Any
 
 import numpy as np
 
-from nnpf.frames import Frame
+from nnpf.activation import Active
+from nnpf.frames import Format, Frame
 from nnpf.tensors import PatchProcess
 
 Array = np.ndarray[Any, Any]
@@ -176,3 +180,155 @@ def process(
                                 planes[1][y, x] = store(p, channels[4, y_p, x_p], 1)
                                 planes[2][y, x] = store(p, channels[5, y_p, x_p], 2)
     return results
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A decoded picture. `frame0`: fp_current_frame_is_frame0_flag of temporally interleaved views, else None."""
+
+    clvs: int
+    form: Format
+    active: Sequence[Active]
+    frame0: bool | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """A picture of a sequence. `made`: "decoded" and its number; or "made", nnpfc_id, what inputPic[ ] were, and the
+    index in the output tensor. `number`: of the coded picture that it is or stands beside."""
+
+    kind: str
+    number: int
+    sent: Sent
+    position: Fraction
+    form: Format
+    made: tuple[Any, ...]
+
+
+def shown_pictures(pictures: Sequence[Sent], form_after: Callable[[Active, Format], Format]) -> list[Step]:
+    """The pictures that are shown: one filter after the other takes the whole sequence."""
+    sequence = [
+        Step("filtered", number, sent, Fraction(number), sent.form, ("decoded", number))
+        for number, sent in enumerate(pictures)
+    ]
+    for rank in sorted({active.rank for sent in pictures for active in sent.active}):
+        sequence = _one_filter(sequence, rank, form_after)
+    return sequence
+
+
+def _one_filter(
+    sequence: list[Step], rank: tuple[int, int], form_after: Callable[[Active, Format], Format]
+) -> list[Step]:
+    own = list(sequence)
+    beside: list[list[Step]] = [[] for _ in sequence]
+    for n, current in enumerate(sequence):
+        active = {one.rank: one for one in current.sent.active}.get(rank)
+        if active is None:
+            continue
+        c, a = active.base, active.activation
+        count = (c.nnpfc_num_input_pics_minus1 or 0) + 1
+        rate = c.nnpfc_purpose & 8
+        between = c.nnpfc_interpolated_pics or (0,) * (count - 1)
+        filtering = c.nnpfc_input_pic_filtering_flag or (int(c.nnpfc_purpose != 64),)
+        output, left = [0] * count, list(a.nnpfa_output_flag or ())
+        for i in range(count):
+            if filtering[i]:
+                output[i] = left.pop(0) if left else 1
+        shift = (a.nnpfa_num_input_pic_shift or 0) if a.nnpfa_selected_input_flag else 0
+        # Closing inferences move the current picture to ever higher indices.
+        last = n == len(sequence) - 1
+        ends = not last and sequence[n + 1].sent.clvs != current.sent.clvs and a.nnpfa_no_foll_clvs_flag
+        highest = shift
+        if a.nnpfa_persistence_flag and (last or ends):
+            if c.nnpfc_purpose == 8 and sum(k > 0 for k in between) == 1:
+                highest = max(shift, [k > 0 for k in between].index(True))
+            elif not rate and count > 1 and sum(output) == 1:
+                highest = max(shift, output.index(1))
+        for place in range(shift, highest + 1):
+            input_pic: list[int | None] = [None] * count
+            input_pic[place] = n
+            step = n
+            for i in range(place + 1, count):
+                step -= 1
+                while (
+                    step >= 0
+                    and rate
+                    and current.sent.frame0 is not None
+                    and (sequence[step].sent.frame0 != current.sent.frame0)
+                ):
+                    step -= 1
+                if step < 0 or (a.nnpfa_no_prev_clvs_flag and sequence[step].sent.clvs != current.sent.clvs):
+                    break
+                input_pic[i] = step
+            step, taken = n, 0
+            reach = shift * (2 if any(s.sent.frame0 is not None for s in sequence) else 1)
+            for step in range(n + 1, min(n + 1 + reach, len(sequence))):
+                if place != shift or (a.nnpfa_no_foll_clvs_flag and sequence[step].sent.clvs != current.sent.clvs):
+                    break
+                same_view = sequence[step].sent.frame0 == current.sent.frame0
+                if taken < shift and (same_view or not rate or current.sent.frame0 is None):
+                    taken += 1
+                    input_pic[place - taken] = step
+            present = [None if k is None or sequence[k].form != current.form else k for k in input_pic]
+            samples: list[Any] = [None] * count
+            samples[place] = current.made
+            for i in range(place + 1, count):
+                k = present[i]
+                absent = ("zero",) if c.nnpfc_absent_input_pic_zero_flag else samples[i - 1]
+                samples[i] = absent if k is None else sequence[k].made
+            for i in range(place - 1, -1, -1):
+                k = present[i]
+                absent = ("zero",) if c.nnpfc_absent_input_pic_zero_flag else samples[i + 1]
+                samples[i] = absent if k is None else sequence[k].made
+            tensor = 0
+            for i in range(count - 1, -1, -1):
+                k = present[i]
+                if filtering[i]:
+                    if k is not None and output[i]:
+                        made = ("made", active.nnpfc_id, tuple(samples), tensor)
+                        own[k] = replace(sequence[k], form=form_after(active, current.form), made=made)
+                    tensor += 1
+                if i > 0:
+                    before, after = k, present[i - 1]
+                    for number in range(between[i - 1] if rate else 0):
+                        if before is not None and after is not None:
+                            x, y = sequence[before], sequence[after]
+                            at = x.position + (y.position - x.position) * Fraction(number + 1, between[i - 1] + 1)
+                            made = ("made", active.nnpfc_id, tuple(samples), tensor)
+                            form = form_after(active, current.form)
+                            beside[after].append(Step("interpolated", y.number, y.sent, at, form, made))
+                        tensor += 1
+            if c.nnpfc_purpose & 64:
+                k = present[0]
+                for number in range((c.nnpfc_extrapolated_pics_minus1 or 0) + 1):
+                    if k is not None:
+                        y = sequence[k]
+                        interval = y.position - sequence[k - 1].position if k > 0 else 1
+                        made = ("made", active.nnpfc_id, tuple(samples), tensor)
+                        form = form_after(active, current.form)
+                        at = y.position + (number + 1) * interval
+                        beside[k].append(Step("extrapolated", y.number, y.sent, at, form, made))
+                    tensor += 1
+    return _views_in_turn(list(zip(own, beside, strict=True)))
+
+
+def _views_in_turn(groups: list[tuple[Step, list[Step]]]) -> list[Step]:
+    """All pictures in order. Added pictures of temporally interleaved views alternate like those that were sent, and
+    share the time of the two evenly; the last one stays where it is."""
+    result: list[Step] = []
+    at = 0
+    while at < len(groups):
+        own, added = groups[at]
+        view = own.sent.frame0
+        partners = [groups[at]]
+        if view is not None and added and at + 1 < len(groups) and groups[at + 1][0].sent.frame0 == (not view):
+            partners.append(groups[at + 1])
+        sorted_ones = [sorted([*beside, one], key=lambda item: item.position) for one, beside in partners]
+        if view is None or not added:
+            result += sorted_ones[0]
+        else:
+            turns = [one[k] for k in range(max(map(len, sorted_ones))) for one in sorted_ones if k < len(one)]
+            spread, end = Fraction(len(partners), len(turns)), partners[-1][0].position
+            result += [replace(item, position=end - spread * (len(turns) - 1 - k)) for k, item in enumerate(turns)]
+        at += len(partners)
+    return result
