@@ -246,6 +246,9 @@ class Stage:
         before it. (The notes on the standard mark this as open to doubt; only this function, `_closing` and `_waits`
         depend on it.)
 
+        Pictures that are not output have no place in output order, and are no input pictures. (The reference software
+        goes by POC, and takes them.)
+
         The process has one CroppedWidth, one bit depth and so on for all input pictures, and the standard does not say
         what happens where pictures differ (reference picture resampling, a new CLVS). Here those that are not like the
         current one are absent.
@@ -281,16 +284,13 @@ class Stage:
         if absent and not known:
             raise NnpfError(f"{count} input pictures were not kept: the filter was not known when they were decoded")
         inputs = [*([None] * (shift - len(later))), *reversed(later), current, *earlier, *([None] * absent)]
-        return [None if place is not None and self._differs(place, current) else place for place in inputs]
-
-    @staticmethod
-    def _differs(place: _Place, current: _Place) -> bool:
-        form, wanted = place.item.picture.format, current.item.picture.format
-        if form == wanted:
-            return False
-        poc = place.item.source.picture.poc
-        current.item.notes.reasons.append(f"the picture with POC {poc} is no input picture: it is {form}, not {wanted}")
-        return True
+        form = current.item.picture.format
+        for entry in inputs:
+            if entry is not None and (other := entry.item.picture.format) != form:
+                poc = entry.item.source.picture.poc
+                reason = f"the picture with POC {poc} is no input picture of {label(active)}: it is {other}, not {form}"
+                current.item.notes.reasons.append(reason)
+        return [entry if entry is not None and entry.item.picture.format == form else None for entry in inputs]
 
     def _run(self, active: Active, current: _Place, inputs: Sequence[_Place | None]) -> None:
         """One inference, its pictures put where they belong."""

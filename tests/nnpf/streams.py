@@ -5,8 +5,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from onnx import TensorProto, helper
+
 from nnpf.frames import Frame
 from nnpf.model import Model
+from tests.nnpf.onnx_graphs import graph
 from vsei import edit, messages, selection
 from vsei.annexb import NalUnit, read_chunks, split
 from vsei.messages import Message, NnpfActivation, NnpfCharacteristics, form
@@ -57,6 +61,14 @@ def with_messages(path: Path, placed: Iterable[tuple[str, Message]]) -> list[Nal
 
 def save(folder: Path, model: Model, name: str = "filter.onnx") -> None:
     (folder / name).write_bytes(model.to_bytes())
+
+
+def luma_model(folder: Path, weights: list[list[float]], name: str = "filter.onnx") -> None:
+    """A model that mixes luma pictures: weights[output picture][input picture]."""
+    kernel = np.array(weights, np.float32)[:, :, np.newaxis, np.newaxis]
+    node = helper.make_node("Conv", ["input", "weight"], ["output"])
+    inputs = {"input": ((1, kernel.shape[1], None, None), TensorProto.FLOAT)}
+    save(folder, graph([node], inputs, "output", {"weight": kernel}, output_rank=4), name)
 
 
 def md5(frames: Iterable[Frame]) -> str:

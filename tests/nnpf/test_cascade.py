@@ -224,7 +224,7 @@ def test_a_picture_of_another_size_is_no_input_picture() -> None:
     assert [step.position for step in assert_as_the_reference(pictures)] == [0, 0.5, 1, 2, 2.5, 3]
     known = [known_of(pictures[0].active[0])]
     third = next(item for item in through(pictures, known) if item.position == 2)
-    reason = "the picture with POC 1 is no input picture: it is 64x48 4:2:0 8 bit, not 128x96 4:2:0 8 bit"
+    reason = "the picture with POC 1 is no input picture of NNPFC 1: it is 64x48 4:2:0 8 bit, not 128x96 4:2:0 8 bit"
     assert third.notes.reasons[0] == reason
 
 

@@ -20,7 +20,7 @@ from nnpf.runner import ApplyOptions, Shown, apply
 from nnpf.sources import ModelSources
 from nnpf.tensors import PatchProcess
 from tests.nnpf.onnx_graphs import blur_filter, graph, identity_filter
-from tests.nnpf.streams import activation, characteristics, md5, nal_units, save, with_messages
+from tests.nnpf.streams import activation, characteristics, luma_model, md5, nal_units, save, with_messages
 from tests.nnpf.test_frames import picture
 from vsei import messages
 from vsei.annexb import NalUnit
@@ -124,14 +124,6 @@ def test_several_input_pictures(samples: Path, tmp_path: Path, decoded: list[Fra
     for at in (0, 1, 2, 40, 64):
         total = luma[at] + luma[max(at - 1, 0)] + luma[max(at - 2, 0)]
         assert np.abs(shown[at].frame.planes[0] - total / 3).max() <= 0.5 + 1e-3
-
-
-def luma_model(folder: Path, weights: list[list[float]], name: str = "filter.onnx") -> None:
-    """A model that mixes luma pictures: weights[output picture][input picture]."""
-    kernel = np.array(weights, np.float32)[:, :, np.newaxis, np.newaxis]
-    node = helper.make_node("Conv", ["input", "weight"], ["output"])
-    inputs = {"input": ((1, kernel.shape[1], None, None), TensorProto.FLOAT)}
-    save(folder, graph([node], inputs, "output", {"weight": kernel}, output_rank=4), name)
 
 
 LUMA = {"inp_order_idc": 0, "out_order_idc": 0}

@@ -1,0 +1,181 @@
+"""Filters in streams of all kinds, picture by picture: fields, sizes that change, pictures that are not output, starts
+in the middle, ends of sequence. What is shown is what the loops of the reference say, with pictures of the decoder and
+with given ones."""
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nnpf.activation import Active
+from nnpf.frames import Frame
+from nnpf.runner import ApplyOptions, Shown, apply
+from nnpf.sources import ModelSources
+from tests.nnpf.reference import Sent, Step, shown_pictures
+from tests.nnpf.streams import activation, characteristics, luma_model, md5, nal_units, with_messages
+from vsei.annexb import NalUnit
+from vsei.messages import Message
+from vsei.nal import Codec
+
+Array = np.ndarray[Any, Any]
+LUMA = {"inp_order_idc": 0, "out_order_idc": 0}
+# Numbers of the filters: what they do to luma, weights[picture of the output][input picture], and their messages.
+SOFT, BETWEEN, AFTER, SHARP = 1, 2, 3, 4
+WEIGHTS = {
+    SOFT: [[0.2718, 0.4564, 0.2718]],  # a picture, from itself and its neighbours
+    BETWEEN: [[0.5123, 0.4877]],  # one more picture in each interval
+    AFTER: [[0.7321, 0.2679]],  # the picture that follows, and itself
+    SHARP: [[1.4142, -0.4142]],  # a picture, less the one before
+}
+BASES = {
+    SOFT: {"num_input_pics_minus1": 2, "input_pic_filtering_flag": [0, 1, 0]},
+    BETWEEN: {
+        "purpose": 8,
+        "num_input_pics_minus1": 1,
+        "input_pic_filtering_flag": [0, 0],
+        "interpolated_pics": [1],
+    },
+    AFTER: {"num_input_pics_minus1": 1, "input_pic_filtering_flag": [1, 0]},
+    SHARP: {"num_input_pics_minus1": 1, "input_pic_filtering_flag": [1, 0], "absent_input_pic_zero_flag": 1},
+}
+SHIFTED = {"prompt_update_flag": 0, "seed_update_flag": 0, "selected_input_flag": 1, "num_input_pic_shift": 1}
+
+Chain = Sequence[tuple[int, dict[str, Any]]]  # filters in order, with elements of their NNPFA
+
+
+def base(number: int) -> Any:
+    return characteristics(number, f"{number}.onnx", **LUMA, **BASES[number])
+
+
+def run(units: Iterable[NalUnit], folder: Path | None, given: Iterable[Frame] | None = None) -> list[Shown]:
+    frames = None if given is None else iter(given)
+    source = None if frames is None else lambda form: next(frames, None)
+    with apply(units, Codec.VVC, ApplyOptions(sources=ModelSources(folder)), decoded=source) as pictures:
+        return list(pictures)
+
+
+@cache
+def decoded(path: Path) -> list[Shown]:
+    return run(list(nal_units(path)), None)
+
+
+def luma(step: Step, frames: Sequence[Frame], known: dict[Any, Array]) -> Array:
+    """What a step gives, rounded as often as the filters round."""
+
+    def value(made: tuple[Any, ...]) -> Array:
+        if made[0] == "decoded":
+            return frames[made[1]].planes[0].astype(float)
+        if made not in known:
+            _, number, inputs, at = made
+            like = next(value(one) for one in inputs if one != ("zero",))
+            total = sum(
+                weight * (value(one) if one != ("zero",) else np.zeros_like(like))
+                for weight, one in zip(WEIGHTS[number][at], inputs, strict=True)
+            )
+            known[made] = np.clip(np.floor(total + 0.5), 0, (1 << frames[0].format.bit_depth_luma) - 1)
+        return known[made]
+
+    return value(step.made)
+
+
+def assert_shown(path: Path, folder: Path, chain: Chain, at: str = "all", first_poc: int = -1) -> list[Shown]:
+    """The filters of a chain, activated at the pictures that a selection names, and so in force from a POC on."""
+    for number in WEIGHTS:
+        luma_model(folder, WEIGHTS[number], f"{number}.onnx")
+    placed: list[tuple[str, Message]] = [("clvs_start", base(number)) for number, _ in chain]
+    placed += [(at, activation(number, **elements)) for number, elements in chain]
+    plain = decoded(path)
+    active = [
+        Active(number, base(number), None, activation(number, **elements), rank=(256, at))
+        for at, (number, elements) in enumerate(chain)
+    ]
+    sent = [Sent(one.record.clvs, one.frame.format, active if one.record.poc >= first_poc else []) for one in plain]
+    frames = [one.frame for one in plain]
+    expected = shown_pictures(sent, lambda active, form: form)
+    units = with_messages(path, placed)
+    shown = run(units, folder)
+    assert [(s.record.kind, s.record.output_index, s.record.position) for s in shown] == [
+        (step.kind if step.made[0] == "made" else "decoded", step.number, step.position) for step in expected
+    ]
+    known: dict[Any, Array] = {}
+    for picture, step in zip(shown, expected, strict=True):
+        wanted = luma(step, frames, known)
+        # A float32 network falls to the other side of half a step now and then.
+        difference = np.abs(picture.frame.planes[0] - wanted)
+        assert difference.max() <= len(chain), step
+        assert np.count_nonzero(difference) <= 0.01 * difference.size, step
+    again = run(units, folder, frames)
+    for one, other in zip(shown, again, strict=True):
+        assert one.record.position == other.record.position
+        assert all(map(np.array_equal, one.frame.planes, other.frame.planes))
+    return shown
+
+
+def conformance(shared: Path, name: str) -> Path:
+    return shared / "conformance" / f"{name}.bit"
+
+
+def stream(shared: Path, name: str) -> Path:
+    return shared / "vectors/streams" / f"{name}.266"
+
+
+PERSISTS = {"persistence_flag": 1}
+
+
+def test_fields_are_pictures_like_others(shared: Path, tmp_path: Path) -> None:
+    """The field before is an input picture, whatever its parity; one more field between each two."""
+    path = conformance(shared, "FIELD_A_Panasonic_4")
+    shown = assert_shown(path, tmp_path, [(SOFT, PERSISTS), (BETWEEN, PERSISTS)])
+    assert len(shown) == 2 * 20 - 1
+    assert {str(s.frame.format) for s in shown} == {"720x240 4:2:0 10 bit"}
+
+
+def test_pictures_whose_size_changes(shared: Path, tmp_path: Path) -> None:
+    """Two pictures of one size, two of another, in one CLVS: those of another size are no input pictures."""
+    shown = assert_shown(conformance(shared, "RPR_A_Alibaba_4"), tmp_path, [(SHARP, PERSISTS), (BETWEEN, PERSISTS)])
+    assert [(s.record.position, s.frame.format.width) for s in shown] == [
+        (0, 832), (0.5, 832), (1, 832), (2, 1664), (2.5, 1664), (3, 1664)
+    ]  # fmt: skip
+    sizes = "it is 832x480 4:2:0 10 bit, not 1664x960 4:2:0 10 bit"
+    assert shown[3].record.reasons == (
+        f"the picture with POC 1 is no input picture of NNPFC 4: {sizes}",
+        f"the picture with POC 1 is no input picture of NNPFC 2: {sizes}",
+        "NNPFA 2 has no effect: no picture of its output is shown",
+    )
+
+
+def test_pictures_that_are_not_output_are_no_input_pictures(shared: Path, tmp_path: Path) -> None:
+    chain = [(SOFT, PERSISTS), (AFTER, PERSISTS | SHIFTED)]
+    shown = assert_shown(conformance(shared, "POUT_A_Sharplabs_2"), tmp_path, chain)
+    assert [s.record.poc for s in shown] == list(range(0, 16, 2))
+
+
+@pytest.mark.parametrize("name", ["GDR_C_NOKIA_2", "RAP_B_HHI_1"])
+def test_streams_that_begin_in_the_middle(shared: Path, tmp_path: Path, name: str) -> None:
+    """A GDR picture whose recovery point comes later, a CRA picture whose leading pictures are not shown: what is
+    activated there holds from the first picture that is shown."""
+    chain = [(SHARP, PERSISTS), (SOFT, PERSISTS)]
+    every = assert_shown(conformance(shared, name), tmp_path, chain)
+    once = assert_shown(conformance(shared, name), tmp_path, chain, "clvs_start")
+    assert [md5([s.frame]) for s in every] == [md5([s.frame]) for s in once]
+
+
+@pytest.mark.parametrize(("no_prev_clvs", "no_foll_clvs"), [(0, 1), (1, 0)])
+@pytest.mark.parametrize("name", ["eos_before_cra", "cat_res_change_idr"])
+def test_several_clvss(shared: Path, tmp_path: Path, name: str, no_prev_clvs: int, no_foll_clvs: int) -> None:
+    flags = PERSISTS | {"no_prev_clvs_flag": no_prev_clvs, "no_foll_clvs_flag": no_foll_clvs}
+    shown = assert_shown(stream(shared, name), tmp_path, [(BETWEEN, flags), (SOFT, flags)])
+    # 50 pictures in 2 CLVSs; 98 in 5, of which the first two differ in size.
+    pictures, clvss, sizes = (50, 2, 1) if name == "eos_before_cra" else (98, 5, 2)
+    assert len(shown) == 2 * pictures - (clvss if no_prev_clvs else sizes)
+
+
+def test_activations_hold_in_output_order(shared: Path, tmp_path: Path) -> None:
+    """The picture that begins the stream has POC 15, and pictures are shown before it. The CRA picture after the end
+    of sequence begins a CLVS, which needs filter and activation anew."""
+    shown = assert_shown(stream(shared, "eos_before_cra"), tmp_path, [(SHARP, PERSISTS)], "clvs_start", 15)
+    assert [bool(s.record.applied) for s in shown] == [s.record.poc >= 15 for s in shown]
+    assert {s.record.poc for s in shown if s.record.clvs == 1} == set(range(31, 65))
