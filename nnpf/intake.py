@@ -50,6 +50,7 @@ _WANTED = frozenset(
         ScalableNesting,
     )
 )
+_NESTING = frozenset((ScalableNesting.PAYLOAD_TYPE,))
 _TEMPORAL_INTERLEAVING = 5  # fp_arrangement_type
 
 _SHOWN_POCS = 8
@@ -140,6 +141,7 @@ class _Stream:
         self._packing: dict[int, Timeline[FramePackingArrangement]] = {}  # by CLVS
         self.expected: deque[Picture] = deque()  # with `ordered`: in output order, as far as it is known
         self.pending: dict[int, _Notes] = {}  # of pictures that are to be output, by decoding index
+        self._nested: tuple[_Notes, list[Message]] | None = None  # with the layers before, for this one
         self._inputs_wanted = 1
         self._checked: tuple[PictureFormat, int] | None = None
         self._output_index = 0
@@ -163,6 +165,7 @@ class _Stream:
                     self._faults.note(f"a picture is left out: {unit.problem}")
                 continue
             if picture.layer_id != self._layer:
+                self._take_nested(unit, picture)
                 continue
             self._begun |= picture.random_access or picture.output
             self._before += not self._begun
@@ -173,7 +176,7 @@ class _Stream:
             if self._begun and self._before and picture.output:
                 notes.reasons.append(f"{self._before} pictures before it are left out: decoding cannot start there")
                 self._before = 0
-            found = list(self._messages(unit, notes))
+            found = [*self._nested_for(picture, notes), *self._messages(unit, notes)]
             for message in found:
                 if (
                     isinstance(message, NnpfCharacteristics)
@@ -218,6 +221,25 @@ class _Stream:
             elif self._ordered:
                 self.expected.append(picture)
 
+    def _take_nested(self, unit: PictureUnit, picture: Picture) -> None:
+        """Keep what is nested in messages of a lower layer, and is for this one."""
+        if picture.layer_id > self._layer:
+            return
+        before, self._nested = self._nested, (_Notes(picture), [])
+        notes, found = self._nested
+        if before is not None and _same_access_unit(before[0].picture, picture):
+            notes.reasons += before[0].reasons
+            found += before[1]
+        found += self._messages(unit, notes)
+
+    def _nested_for(self, picture: Picture, notes: _Notes) -> list[Message]:
+        """What was nested with lower layers in the access unit of a picture."""
+        nested, self._nested = self._nested, None
+        if nested is None or not _same_access_unit(nested[0].picture, picture):
+            return []
+        notes.reasons += nested[0].reasons
+        return nested[1]
+
     def _messages(self, unit: PictureUnit, notes: _Notes) -> Iterator[Message]:
         suffix = sei_types(self._codec)[1:]
         begun = False
@@ -233,7 +255,7 @@ class _Stream:
     def _read(self, coded: Iterable[SeiMessage], layer_id: int, notes: _Notes, depth: int) -> Iterator[Message]:
         """The messages that concern the layer, those inside nesting messages in their place."""
         for item in coded:
-            if item.payload_type not in _WANTED:
+            if item.payload_type not in (_WANTED if layer_id == self._layer else _NESTING):
                 continue
             try:
                 read = messages.decode(item, self._codec)
@@ -245,12 +267,14 @@ class _Stream:
                 continue
             message = read.message
             if isinstance(message, (ScalableNesting, HevcScalableNesting)):
+                if not message.applies_to_layer(self._layer, layer_id):
+                    continue
                 if getattr(message, "sn_subpic_flag", 0):
                     if _WANTED & {inner.payload_type for inner in message.messages}:
                         notes.reasons.append("messages for subpictures are ignored: only whole pictures are filtered")
-                elif depth < limits.current().nesting_depth and message.applies_to_layer(self._layer, layer_id):
+                elif depth < limits.current().nesting_depth:
                     yield from self._read(message.messages, self._layer, notes, depth + 1)
-            elif layer_id == self._layer:
+            else:
                 yield message
 
     def ready(self, picture: Picture, frame: Frame, whole: Frame | None) -> InputPicture:
@@ -308,6 +332,11 @@ class _Stream:
         if message.fp_arrangement_type != _TEMPORAL_INTERLEAVING:
             return None
         return bool(message.fp_current_frame_is_frame0_flag)
+
+
+def _same_access_unit(before: Picture, picture: Picture) -> bool:
+    """Whether two pictures that follow each other are of one access unit: the layers go up, the POC stays."""
+    return before.layer_id < picture.layer_id and before.poc == picture.poc
 
 
 def picture_format(form: PictureFormat) -> Format:
