@@ -467,7 +467,8 @@ def _misfit(model: Model, plan: PatchPlan, batch: int) -> NnpfError | None:
 def _other_inputs(model: Model, active: Active) -> Mapping[str, Any]:
     """Prompt and seed, for the inputs that bear these names (nnpfc_auxiliary_inp_idc bits 1 and 2).
 
-    The seed goes in as a number, the prompt as its UTF-8 bytes. NnpfError for any other input.
+    The seed goes in as a number, the prompt as its UTF-8 bytes, with zeros behind where the input has a length of its
+    own. NnpfError for any other input, and for a prompt that is too long.
     """
     found: dict[str, Any] = {}
     for spec in model.inputs:
@@ -477,8 +478,12 @@ def _other_inputs(model: Model, active: Active) -> Mapping[str, Any]:
         if "seed" in name and active.seed is not None:
             shape = tuple(1 if size is None else size for size in spec.shape)
             found[spec.name] = np.full(shape, active.seed, spec.dtype)
-        elif "prompt" in name and active.prompt is not None and spec.dtype.kind in "iu" and spec.rank in (1, 2):
+        elif "prompt" in name and active.prompt and spec.dtype.kind in "iu" and spec.rank in (1, 2):
             text = np.frombuffer(active.prompt.encode(), np.uint8).astype(spec.dtype)
+            length = spec.shape[-1] or len(text)
+            if len(text) > length:
+                raise NnpfError(f"the prompt has {len(text)} bytes, the model's input {spec}", subject=model.name)
+            text = np.pad(text, (0, length - len(text)))
             found[spec.name] = text if spec.rank == 1 else text[np.newaxis]
         else:
             raise NnpfError(f"nothing in the messages is for the model's input {spec}", subject=model.name)

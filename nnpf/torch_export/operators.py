@@ -212,7 +212,10 @@ def _pair(value: Any, rank: int) -> list[int]:
     return values * rank if len(values) == 1 else values
 
 
-def _conv(
+@operator(
+    "convolution.default", "conv1d.default", "conv2d.default", "conv3d.default", "conv1d.padding", "conv2d.padding"
+)
+def _convolution(
     b: Builder,
     input: str,
     weight: str,
@@ -221,7 +224,8 @@ def _conv(
     padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
-    **unused: Any,
+    output_padding: Any = 0,
+    transposed: bool = False,
 ) -> str:
     rank = b.rank(weight) - 2
     settings: dict[str, Any] = {"strides": _pair(stride, rank), "dilations": _pair(dilation, rank), "group": groups}
@@ -230,41 +234,15 @@ def _conv(
         settings["auto_pad"] = {"same": "SAME_UPPER", "valid": "VALID"}[padding]
     else:
         settings["pads"] = _pair(padding, rank) * 2
-    return str(b.node("Conv", [input, weight, *([bias] if bias else [])], **settings))
+    if transposed:
+        settings["output_padding"] = _pair(output_padding, rank)
+    operands = [input, weight, *([bias] if bias else [])]
+    return str(b.node("ConvTranspose" if transposed else "Conv", operands, **settings))
 
 
-operator("conv1d.default", "conv2d.default", "conv3d.default", "conv1d.padding", "conv2d.padding")(_conv)
-
-
-@operator("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input")
-def _conv_transpose(
-    b: Builder,
-    input: str,
-    weight: str,
-    bias: str | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
-    groups: int = 1,
-    dilation: Any = 1,
-) -> str:
-    rank = b.rank(weight) - 2
-    return str(
-        b.node(
-            "ConvTranspose",
-            [input, weight, *([bias] if bias else [])],
-            strides=_pair(stride, rank),
-            dilations=_pair(dilation, rank),
-            pads=_pair(padding, rank) * 2,
-            output_padding=_pair(output_padding, rank),
-            group=groups,
-        )
-    )
-
-
-@operator("convolution.default")
-def _convolution(b: Builder, *, transposed: bool, output_padding: Any, **rest: Any) -> str:
-    return _conv_transpose(b, output_padding=output_padding, **rest) if transposed else _conv(b, **rest)
+operator("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input")(
+    partial(_convolution, transposed=True)
+)
 
 
 def _pool(

@@ -18,11 +18,10 @@ from nnpf.runner import ApplyOptions, Shown, apply
 from nnpf.sources import ModelSources
 from tests.nnpf.onnx_graphs import graph, identity_filter
 from tests.nnpf.streams import activation, characteristics, save, with_messages
-from vsei import messages
+from tests.vsei.test_rules import order as processing_order
+from tests.vsei.test_rules import scalable_nesting as nested
 from vsei.annexb import NalUnit
 from vsei.messages import Message
-from vsei.messages.nesting import ScalableNesting
-from vsei.messages.processing_order import SeiProcessingOrder
 from vsei.nal import Codec, is_sei
 from vsei.pictures import picture_units
 
@@ -251,6 +250,29 @@ def test_prompt_and_seed_reach_the_model_with_their_updates(
         assert np.array_equal(picture.frame.planes[0], np.minimum(frame.planes[0] + n, 1023))
 
 
+@pytest.mark.parametrize(("length", "reason"), [(16, None), (4, "the prompt has 5 bytes, the model's input prompt")])
+def test_a_prompt_of_fixed_length(
+    samples: Path, tmp_path: Path, decoded: list[Frame], length: int, reason: str | None
+) -> None:
+    """Zeros stand behind its letters: here the filter adds the number of zeros."""
+    nodes = [
+        helper.make_node("Equal", ["prompt", "none"], ["empty"]),
+        helper.make_node("Cast", ["empty"], ["zeros"], to=FLOAT),
+        helper.make_node("ReduceSum", ["zeros"], ["count"], keepdims=0),
+        helper.make_node("Mul", ["count", "step"], ["more"]),
+        helper.make_node("Add", ["pictures", "more"], ["output"]),
+    ]
+    inputs = {"pictures": ((None, 1, None, None), FLOAT), "prompt": ((1, length), TensorProto.INT64)}
+    model = graph(nodes, inputs, "output", {"step": np.float32(1 / 1023), "none": np.int64(0)}, output_rank=4)
+    elements = {"inp_order_idc": 0, "out_order_idc": 0, "auxiliary_inp_idc": 2, "inband_prompt_flag": 1}
+    if reason is not None:
+        with pytest.raises(NnpfError, match=reason):
+            applied_once(samples, tmp_path, model, prompt="grass", **elements)
+        return
+    shown = applied_once(samples, tmp_path, model, prompt="grass", **elements)
+    assert np.array_equal(shown.frame.planes[0], np.minimum(decoded[0].planes[0] + length - 5, 1023))
+
+
 def test_an_input_that_nothing_is_for_is_named(samples: Path, tmp_path: Path) -> None:
     with pytest.raises(NnpfError, match=r"NNPFC 1 at POC 0: .*nothing in the messages is for the model's input prompt"):
         applied_once(samples, tmp_path, words_and_numbers(), inp_order_idc=0, out_order_idc=0)
@@ -315,22 +337,6 @@ def add(number: int) -> Model:
     return identity_filter(1, 1, 0, offset=number / 1023)
 
 
-def nested(*inner: Message, layers: tuple[int, ...] = ()) -> ScalableNesting:
-    """For the layer of the SEI NAL unit and others; for all where none is given."""
-    coded = [messages.encode(message) for message in inner]
-    return ScalableNesting(
-        sn_ols_flag=0,
-        sn_subpic_flag=0,
-        sn_all_layers_flag=int(not layers),
-        sn_num_layers_minus1=len(layers) if layers else None,
-        sn_layer_id=(None, *layers) if layers else None,
-        sn_num_seis_minus1=len(coded) - 1,
-        payload_type=tuple(one.payload_type for one in coded),
-        payload_size=tuple(len(one.payload) for one in coded),
-        payload=tuple(one.payload for one in coded),
-    )
-
-
 def two_layers(units: Sequence[NalUnit]) -> list[NalUnit]:
     """Each picture once more, in layer 1; messages stay in layer 0."""
     found: list[NalUnit] = []
@@ -358,27 +364,6 @@ def test_nested_messages_are_for_the_layers_they_name(samples: Path, tmp_path: P
         assert np.array_equal(shown[2].frame.planes[0], np.minimum(decoded[2].planes[0] + more, 1023))
 
 
-def processing_order(*entries: tuple[int, str | None, int]) -> SeiProcessingOrder:
-    """Entries of payload type, prefix bits and po_sei_processing_order."""
-    count = len(entries)
-    return SeiProcessingOrder(
-        po_sei_id=0,
-        po_for_human_viewing_idc=3,
-        po_for_machine_analysis_idc=0,
-        po_sei_num_minus1=count - 1,
-        po_breadth_first_flag=0,
-        po_sei_wrapping_flag=(0,) * count,
-        po_sei_importance_flag=(1,) * count,
-        po_sei_processing_degree_flag=(0,) * count,
-        po_sei_payload_type=tuple(kind for kind, _, _ in entries),
-        po_sei_prefix_flag=tuple(int(bits is not None) for _, bits, _ in entries),
-        po_sei_processing_order=tuple(order for _, _, order in entries),
-        po_num_bits_in_prefix_indication_minus1=tuple(len(b) - 1 if b is not None else None for _, b, _ in entries),
-        po_sei_prefix_data_bits=tuple(bits for _, bits, _ in entries),
-        po_complexity_info_present_flag=0,
-    )
-
-
 def test_an_order_of_four_filters_for_luma_and_chroma(samples: Path, tmp_path: Path, decoded: list[Frame]) -> None:
     """Halve luma, add to it, and the same for chroma: each pair the other way round than it is sent."""
     luma, chroma = {"inp_order_idc": 0, "out_order_idc": 0}, {"inp_order_idc": 1, "out_order_idc": 1}
@@ -388,11 +373,10 @@ def test_an_order_of_four_filters_for_luma_and_chroma(samples: Path, tmp_path: P
     save(tmp_path, identity_filter(2, 2, 0, offset=64 / 1023), "4.onnx")
     bases = [characteristics(n, f"{n}.onnx", **(luma if n < 3 else chroma)) for n in (1, 2, 3, 4)]
     targets = {1: "010", 2: "011", 3: "00100", 4: "00101"}  # ue(v) of nnpfa_target_id
-    entries: list[tuple[int, str | None, int]] = []
-    for order, number in enumerate((2, 4, 1, 3)):
-        entries += [(210, None, 2 * order), (211, targets[number], 2 * order + 1)]
+    entries = [(payload_type, order) for order in range(4) for payload_type in (210, 211)]
+    prefix = {2 * at + 1: targets[number] for at, number in enumerate((2, 4, 1, 3))}
     for order_first in (True, False):
-        ordered: list[tuple[str, Message]] = [("clvs_start", processing_order(*entries))]
+        ordered: list[tuple[str, Message]] = [("clvs_start", processing_order(*entries, prefix=prefix))]
         placed: list[tuple[str, Message]] = [("clvs_start", base) for base in bases]
         placed += [("segments", activation(number)) for number in (1, 2, 3, 4)]
         placed = [*ordered, *placed] if order_first else [*placed, *ordered]

@@ -22,12 +22,12 @@ from nnpf.tensors import PatchProcess
 from tests.nnpf.onnx_graphs import blur_filter, graph, identity_filter
 from tests.nnpf.streams import activation, characteristics, luma_model, md5, nal_units, save, with_messages
 from tests.nnpf.test_frames import picture
+from tests.vsei.test_rules import order as processing_order
 from vsei import messages
 from vsei.annexb import NalUnit
 from vsei.messages import Message, form
 from vsei.messages.display import FramePackingArrangement, frame_packing_arrangement
 from vsei.messages.nesting import ScalableNesting
-from vsei.messages.processing_order import SeiProcessingOrder
 from vsei.nal import Codec
 from vsei.pictures import picture_units
 
@@ -265,22 +265,7 @@ def test_the_order_of_a_processing_order_message(samples: Path, tmp_path: Path, 
     luma = decoded[9].planes[0].astype(float)
     assert near(run(with_messages(samples / "bbb_q37.266", placed), tmp_path)[9].frame, np.floor(luma / 2 + 0.5) + 100)
     # NNPFA of id 2 before the one of id 1: ue(v) of the target id tells them apart.
-    order = SeiProcessingOrder(
-        po_sei_id=0,
-        po_for_human_viewing_idc=3,
-        po_for_machine_analysis_idc=0,
-        po_sei_num_minus1=3,
-        po_breadth_first_flag=0,
-        po_sei_wrapping_flag=(0,) * 4,
-        po_sei_importance_flag=(1,) * 4,
-        po_sei_processing_degree_flag=(0,) * 4,
-        po_sei_payload_type=(210, 211, 210, 211),
-        po_sei_prefix_flag=(0, 1, 0, 1),
-        po_sei_processing_order=(0, 1, 2, 3),
-        po_num_bits_in_prefix_indication_minus1=(None, 2, None, 2),
-        po_sei_prefix_data_bits=(None, "011", None, "010"),
-        po_complexity_info_present_flag=0,
-    )
+    order = processing_order((210, 0), (211, 1), (210, 2), (211, 3), prefix={1: "011", 3: "010"})
     shown = run(with_messages(samples / "bbb_q37.266", [("clvs_start", order), *placed]), tmp_path)
     assert [a.nnpfc_id for a in shown[9].record.applied] == [2, 1]
     assert near(shown[9].frame, np.minimum(luma + 100, 1023) / 2)
