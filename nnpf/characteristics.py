@@ -107,7 +107,8 @@ def output_pictures(c: NnpfCharacteristics) -> tuple[OutputPicture, ...]:
 
 def rate_factor(c: NnpfCharacteristics) -> int:
     """How many pictures a filter shows for each interval between two input pictures."""
-    return 1 + max(c.nnpfc_interpolated_pics or (0,)) if c.nnpfc_purpose & PICTURE_RATE_UPSAMPLING else 1
+    kinds = [picture.kind for picture in output_pictures(c)]
+    return 1 + max(c.nnpfc_interpolated_pics or (0,)) + kinds.count("extrapolated")
 
 
 def furthest_output(c: NnpfCharacteristics) -> int:

@@ -91,6 +91,10 @@ class _Place:
     added: list[Item] = field(default_factory=list)
     changed: bool = False
 
+    @property
+    def extrapolates(self) -> bool:
+        return any(item.kind == "extrapolated" for item in self.added)
+
     def items(self) -> list[Item]:
         return sorted((*self.added, self.shown), key=lambda item: item.position)
 
@@ -163,8 +167,11 @@ class Stage:
         reach = 0 if ended else self.reach * self._views
         while self._out < self._current - reach:
             place = self._places[self._out]
+            following = self._places[self._out + 1] if self._out + 1 < len(self._places) else None
+            if place.extrapolates and following is None and not ended:
+                break
             self._out += 1
-            yield from self._in_turn(place)
+            yield from self._in_turn(_timed(place, following))
             # For later inferences what went in is enough.
             place.shown, place.added = place.item, []
         if ended:
@@ -312,11 +319,12 @@ class Stage:
                 continue
             target.changed = True
             item = target.item
+            # What a later inference makes again stands instead of the first one: no time has two pictures.
             if picture.kind == "filtered":
-                # A second form of the same picture, by a later inference, stands instead of the first one.
                 made = Made(form, inference, at, item.picture if self._skip_failures else None)
                 target.shown = replace(item, picture=made, made_by=(*item.made_by, inference))
             else:
+                target.added = [one for one in target.added if one.kind != picture.kind or one.made_by == (inference,)]
                 position = item.position + self._offset(picture, inputs)
                 made = Made(form, inference, at, None)
                 target.added.append(Item(item.source, picture.kind, position, made, (inference,)))
@@ -357,6 +365,17 @@ class Stage:
                 picture = Given(_zeros(picture.format))
             found[at] = picture, coded
         return [found[at] for at in range(len(inputs))]
+
+
+def _timed(place: _Place, following: _Place | None) -> _Place:
+    """With the times of extrapolated pictures, which the standard does not give: they share the interval to the picture
+    that follows evenly. Where none follows they are in intervals of the pictures before."""
+    extrapolated = [item for item in place.added if item.kind == "extrapolated"]
+    if not extrapolated or following is None:
+        return place
+    step = (following.item.position - place.item.position) / (len(extrapolated) + 1)
+    timed = [replace(item, position=place.item.position + at * step) for at, item in enumerate(extrapolated, 1)]
+    return replace(place, added=[*(item for item in place.added if item.kind != "extrapolated"), *timed])
 
 
 def label(active: Active) -> str:

@@ -281,6 +281,7 @@ def _one_filter(
                 absent = ("zero",) if c.nnpfc_absent_input_pic_zero_flag else samples[i + 1]
                 samples[i] = absent if k is None else sequence[k].made
             tensor = 0
+            added: dict[tuple[str, int], list[Step]] = {}
             for i in range(count - 1, -1, -1):
                 k = present[i]
                 if filtering[i]:
@@ -296,19 +297,30 @@ def _one_filter(
                             at = x.position + (y.position - x.position) * Fraction(number + 1, between[i - 1] + 1)
                             made = ("made", active.nnpfc_id, tuple(samples), tensor)
                             form = form_after(active, current.form)
-                            beside[after].append(Step("interpolated", y.number, y.sent, at, form, made))
+                            added.setdefault(("interpolated", after), []).append(
+                                Step("interpolated", y.number, y.sent, at, form, made)
+                            )
                         tensor += 1
             if c.nnpfc_purpose & 64:
                 k = present[0]
-                for number in range((c.nnpfc_extrapolated_pics_minus1 or 0) + 1):
+                pictures = (c.nnpfc_extrapolated_pics_minus1 or 0) + 1
+                for number in range(pictures):
                     if k is not None:
+                        # Before the next picture, or as if there were one after another.
                         y = sequence[k]
-                        interval = y.position - sequence[k - 1].position if k > 0 else 1
+                        if k + 1 < len(sequence):
+                            interval = (sequence[k + 1].position - y.position) / (pictures + 1)
+                        else:
+                            interval = y.position - sequence[k - 1].position if k > 0 else Fraction(1)
                         made = ("made", active.nnpfc_id, tuple(samples), tensor)
                         form = form_after(active, current.form)
                         at = y.position + (number + 1) * interval
-                        beside[k].append(Step("extrapolated", y.number, y.sent, at, form, made))
+                        added.setdefault(("extrapolated", k), []).append(
+                            Step("extrapolated", y.number, y.sent, at, form, made)
+                        )
                     tensor += 1
+            for (kind, k), steps in added.items():  # instead of those of an earlier inference
+                beside[k] = [one for one in beside[k] if one.kind != kind] + steps
     return _views_in_turn(list(zip(own, beside, strict=True)))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -216,6 +217,23 @@ def test_a_filter_that_gives_the_picture_that_follows() -> None:
     shown = assert_as_the_reference([Sent(0, SMALL, [filter_of(35, 0, nnpfc, nnpfa)])] * 4)
     inputs = [(*decoded(1, 0), ("zero",)), decoded(2, 1, 0), decoded(3, 2, 1)]
     assert [step.made for step in shown] == [("decoded", 0), *(("made", 35, three, 1) for three in inputs)]
+
+
+def test_extrapolated_pictures_are_shown_before_the_picture_that_follows() -> None:
+    more = filter_of(1, 0, {"purpose": 64, "extrapolated_pics_minus1": 1}, {})
+    shown = assert_as_the_reference([Sent(0, SMALL, [more])] * 3)
+    assert [step.position for step in shown] == [
+        0,
+        Fraction(1, 3),
+        Fraction(2, 3),
+        1,
+        Fraction(4, 3),
+        Fraction(5, 3),
+        2,
+        3,
+        4,
+    ]
+    assert [step.made[0] for step in shown] == ["decoded", "made", "made"] * 3
 
 
 def test_a_picture_of_another_size_is_no_input_picture() -> None:

@@ -11,6 +11,7 @@ from nnpf.characteristics import (
     output_format,
     output_pictures,
     patch_process,
+    rate_factor,
     strength_control,
 )
 from nnpf.errors import NnpfError
@@ -115,7 +116,9 @@ def test_pictures_of_the_output_tensor() -> None:
         OutputPicture("filtered", 0),
     )
     assert filtered_inputs(both) == (0, 2)
+    assert rate_factor(both) == 3
     extrapolated = characteristics(purpose=0x40, extrapolated_pics_minus1=1)
+    assert rate_factor(extrapolated) == 3
     assert [p.kind for p in output_pictures(extrapolated)] == ["extrapolated", "extrapolated"]
 
 

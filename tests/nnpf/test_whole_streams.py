@@ -9,15 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from nnpf.activation import Active
+from nnpf.characteristics import num_input_pics, output_pictures
 from nnpf.frames import Frame
+from nnpf.model import Model
 from nnpf.runner import ApplyOptions, Shown, apply
 from nnpf.sources import ModelSources
+from tests.nnpf.onnx_graphs import graph
 from tests.nnpf.reference import Sent, Step, shown_pictures
 from tests.nnpf.streams import activation, characteristics, luma_model, md5, nal_units, with_messages
 from vsei.annexb import NalUnit
-from vsei.messages import Message
+from vsei.listing import sei_messages
+from vsei.messages import Message, NnpfActivation, NnpfCharacteristics
 from vsei.nal import Codec
 
 Array = np.ndarray[Any, Any]
@@ -50,16 +55,18 @@ def base(number: int) -> Any:
     return characteristics(number, f"{number}.onnx", **LUMA, **BASES[number])
 
 
-def run(units: Iterable[NalUnit], folder: Path | None, given: Iterable[Frame] | None = None) -> list[Shown]:
+def run(units: Iterable[NalUnit], sources: ModelSources, given: Iterable[Frame] | None = None) -> list[Shown]:
     frames = None if given is None else iter(given)
     source = None if frames is None else lambda form: next(frames, None)
-    with apply(units, Codec.VVC, ApplyOptions(sources=ModelSources(folder)), decoded=source) as pictures:
+    with apply(units, Codec.VVC, ApplyOptions(sources=sources), decoded=source) as pictures:
         return list(pictures)
 
 
 @cache
 def decoded(path: Path) -> list[Shown]:
-    return run(list(nal_units(path)), None)
+    """Without filters."""
+    with apply(nal_units(path), Codec.VVC, ApplyOptions(skip_failures=True)) as pictures:
+        return list(pictures)
 
 
 def luma(step: Step, frames: Sequence[Frame], known: dict[Any, Array]) -> Array:
@@ -96,7 +103,7 @@ def assert_shown(path: Path, folder: Path, chain: Chain, at: str = "all", first_
     frames = [one.frame for one in plain]
     expected = shown_pictures(sent, lambda active, form: form)
     units = with_messages(path, placed)
-    shown = run(units, folder)
+    shown = run(units, ModelSources(folder))
     assert [(s.record.kind, s.record.output_index, s.record.position) for s in shown] == [
         (step.kind if step.made[0] == "made" else "decoded", step.number, step.position) for step in expected
     ]
@@ -107,7 +114,7 @@ def assert_shown(path: Path, folder: Path, chain: Chain, at: str = "all", first_
         difference = np.abs(picture.frame.planes[0] - wanted)
         assert difference.max() <= len(chain), step
         assert np.count_nonzero(difference) <= 0.01 * difference.size, step
-    again = run(units, folder, frames)
+    again = run(units, ModelSources(folder), frames)
     for one, other in zip(shown, again, strict=True):
         assert one.record.position == other.record.position
         assert all(map(np.array_equal, one.frame.planes, other.frame.planes))
@@ -179,3 +186,80 @@ def test_activations_hold_in_output_order(shared: Path, tmp_path: Path) -> None:
     shown = assert_shown(stream(shared, "eos_before_cra"), tmp_path, [(SHARP, PERSISTS)], "clvs_start", 15)
     assert [bool(s.record.applied) for s in shown] == [s.record.poc >= 15 for s in shown]
     assert {s.record.poc for s in shown if s.record.clvs == 1} == set(range(31, 65))
+
+
+def mixing(message: NnpfCharacteristics) -> tuple[Model, list[list[float]]]:
+    """A filter for a message of the reference software: each picture of its output is another mean of the input."""
+    outputs, inputs = len(output_pictures(message)), num_input_pics(message)
+    numbers = np.random.default_rng(outputs).random((outputs, inputs)) + 0.1
+    weights = numbers / numbers.sum(axis=1, keepdims=True)
+    # On each plane of (Y, Cb, Cr), without the overlap.
+    kernel = np.kron(weights, np.eye(3)).astype(np.float32)[:, :, np.newaxis, np.newaxis]
+    overlap = np.array([message.nnpfc_overlap] * 2, np.int64)
+    constants = {"kernel": kernel, "from": overlap, "to": -overlap, "axes": np.array([2, 3], np.int64)}
+    nodes = [
+        helper.make_node("Slice", ["input", "from", "to", "axes"], ["inner"]),
+        helper.make_node("Conv", ["inner", "kernel"], ["output"]),
+    ]
+    model = graph(
+        nodes, {"input": ((None, 3 * inputs, None, None), TensorProto.FLOAT)}, "output", constants, output_rank=4
+    )
+    return model, weights.tolist()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "s07_fru_2in_ra17",
+        "s08_fru_4in",
+        "s12_tempextra",
+        "s23_po_pon_fix",
+        "s25_multiclvs_idr",
+        "s26_opengop_cra",
+        "s27_suffix",
+        "sp06_repeats_opengop",
+        "sp07_fru_clean",
+    ],
+)
+def test_streams_of_the_reference_software(shared: Path, tmp_path: Path, name: str) -> None:
+    """Several input pictures, frame rate, extrapolation, a shift, suffix messages, open GOPs: filtered by messages
+    that another program wrote."""
+    path = shared / f"vectors/vtm/{name}.266"
+    units = list(nal_units(path))
+    plain = decoded(path)
+    found = [entry for entry in sei_messages(units, Codec.VVC) if entry.picture is not None]
+    bases = {e.message.nnpfc_id: e.message for e in found if isinstance(e.message, NnpfCharacteristics)}
+    (number,) = bases
+    model, WEIGHTS[number] = mixing(bases[number])
+    (tmp_path / "filter.onnx").write_bytes(model.to_bytes())
+    sources = ModelSources(by_uri={bases[number].nnpfc_uri: tmp_path / "filter.onnx"})
+
+    # The message of each picture, or the one before in output order that persists in the CLVS.
+    own = {e.picture.decode_index: e.message for e in found if isinstance(e.message, NnpfActivation)}
+    in_force: NnpfActivation | None = None
+    sent = []
+    for at, one in enumerate(plain):
+        if at and one.record.clvs != plain[at - 1].record.clvs:
+            in_force = None
+        in_force = own.get(one.record.decode_index, in_force)
+        active = (
+            [] if in_force is None or in_force.nnpfa_cancel_flag else [Active(number, bases[number], None, in_force)]
+        )
+        sent.append(Sent(one.record.clvs, one.frame.format, active))
+        if in_force is not None and not in_force.nnpfa_persistence_flag:
+            in_force = None
+    expected = shown_pictures(sent, lambda active, form: form)
+
+    shown = run(units, sources)
+    assert [(s.record.kind, s.record.output_index, s.record.position) for s in shown] == [
+        (step.kind if step.made[0] == "made" else "decoded", step.number, pytest.approx(float(step.position)))
+        for step in expected
+    ]
+    assert any(s.record.applied for s in shown)
+    positions = [s.record.position for s in shown]
+    assert positions == sorted(set(positions))
+    frames, known = [one.frame for one in plain], {}
+    for picture, step in zip(shown, expected, strict=True):
+        difference = np.abs(picture.frame.planes[0] - luma(step, frames, known))
+        assert difference.max() <= 1
+        assert np.count_nonzero(difference) <= 0.01 * difference.size
