@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 
+import numpy as np
 import pytest
 
 from nnpf_tools.apply_results import _grouped
@@ -255,7 +256,7 @@ def test_like_faults_are_one_line():
     ]
 
 
-def test_a_filter_that_adds_pictures_raises_the_rate_of_a_y4m_file(samples, tmp_path):
+def test_a_filter_that_adds_pictures_raises_the_rate_of_a_y4m_file(samples, tmp_path, capsys):
     from onnx import TensorProto, helper
 
     from tests.nnpf.onnx_graphs import graph
@@ -273,3 +274,34 @@ def test_a_filter_that_adds_pictures_raises_the_rate_of_a_y4m_file(samples, tmp_
     data = out.read_bytes()
     assert b" F60000:1001 " in data[:100]
     assert data.count(b"FRAME\n") == 2 * 65 - 1
+    assert main(["apply", str(stream), "-o", str(out), "--force", "--report", str(tmp_path / "report.json")]) == 0
+    assert "129 pictures (64 interpolated): 65 as decoded, 64 by 1 filter.onnx; " in capsys.readouterr().err
+    assert json.loads((tmp_path / "report.json").read_text())["summary"]["kinds"] == {"decoded": 65, "interpolated": 64}
+
+
+def test_what_is_written_has_the_format_that_the_messages_say(samples, tmp_path, capsys):
+    from onnx import TensorProto, helper
+
+    from tests.nnpf.onnx_graphs import graph
+    from tests.nnpf.streams import activation, characteristics, save, with_messages
+
+    node = helper.make_node("Resize", ["input", "", "scales"], ["output"], mode="nearest")
+    constants = {"scales": np.array([1, 1, 2, 2], np.float32)}
+    save(
+        tmp_path,
+        graph([node], {"input": ((None, 3, None, None), TensorProto.FLOAT)}, "output", constants, output_rank=4),
+    )
+    twice = {
+        f"pic_{side}_{part}_minus1": int(part == "num") for side in ("width", "height") for part in ("num", "denom")
+    }
+    settings = {"inp_order_idc": 2, "out_order_idc": 2, "out_format_idc": 0, "out_sub_c_flag": 1}
+    message = characteristics(purpose=2 | 4 | 16, **twice, **settings)
+    units = with_messages(samples / "bbb_q37.266", [("random_access", message), ("segments", activation())])
+    stream, out, report = tmp_path / "in.266", tmp_path / "out.y4m", tmp_path / "report.json"
+    stream.write_bytes(b"".join(b"\0\0\0\1" + bytes(unit.data) for unit in units))
+    options = ["--frames", "2", "--out-bit-depth", "12", "--report", str(report)]
+    assert main(["apply", str(stream), "-o", str(out), *options]) == 0
+    assert out.read_bytes().startswith(b"YUV4MPEG2 W832 H480 ")
+    assert b" C444p12\n" in out.read_bytes()[:100]
+    assert "2 pictures: 2 by 1 filter.onnx; 832x480 4:4:4 12 bit; " in capsys.readouterr().err
+    assert json.loads(report.read_text())["summary"]["formats"] == {"832x480 4:4:4 12 bit": 2}

@@ -53,6 +53,9 @@ class Results:
         self._seconds = 0.0
         self._count = 0
         self._filters: Counter[str] = Counter()
+        self._kinds: Counter[str] = Counter()
+        self._formats: Counter[str] = Counter()
+        self._converts = False  # whether a filter gives pictures of another format
         self._models: dict[tuple[Any, ...], dict[str, Any]] = {}
         self._hash_checks: Counter[str] = Counter()
         self._reasons: dict[str, list[int]] = {}
@@ -73,6 +76,9 @@ class Results:
             entry["difference"] = self._comparison.take(shown.frame)
         self._count += 1
         self._filters[_filter_names(record.applied) or "none"] += 1
+        self._kinds[record.kind] += 1
+        self._formats[str(shown.frame.format)] += 1
+        self._converts |= shown.frame.format != shown.decoded.format
         self._hash_checks[record.hash_check] += record.kind in ("decoded", "filtered")
         self._faults += record.faults
         for applied in record.applied:
@@ -143,6 +149,8 @@ class Results:
             "stream": None if args.stream == PIPE else args.stream,
             "pictures": self._count,
             "filters": dict(self._filters),
+            "kinds": dict(self._kinds),
+            "formats": dict(self._formats),
             "seconds": round(self._seconds, 3),
             "output": None if args.output == PIPE else args.output,
             "inputs": facts_of(files),
@@ -186,7 +194,12 @@ class Results:
                 f"{n} by {name}" if name != "none" else f"{n} as decoded" for name, n in self._filters.items()
             )
             speed = f"{self._count / self._seconds:.1f} pictures per second" if self._seconds else ""
-            print(f"{self._count} pictures: {named}; {speed}", file=sys.stderr)
+            kinds = ("interpolated", "extrapolated")
+            added = ", ".join(f"{self._kinds[kind]} {kind}" for kind in kinds if self._kinds[kind])
+            formats = [f"{n} of {form}" if len(self._formats) > 1 else form for form, n in self._formats.items()]
+            if self._converts:
+                named += f"; {', '.join(formats)}"
+            print(f"{self._count} pictures{f' ({added})' if added else ''}: {named}; {speed}", file=sys.stderr)
             for model in self._models.values() if args.verbose else ():
                 print(f"  {_told(model)}", file=sys.stderr)
         for reason, pocs in self._reasons.items():
