@@ -30,7 +30,7 @@ from vsei.messages import Message, NnpfActivation, NnpfCharacteristics
 from vsei.messages.display import FramePackingArrangement
 from vsei.messages.hashes import DecodedPictureHash, HevcDecodedPictureHash
 from vsei.messages.nesting import HevcScalableNesting, ScalableNesting
-from vsei.messages.processing_order import SeiProcessingOrder
+from vsei.messages.processing_order import SeiProcessingOrder, SeiProcessingOrderNesting
 from vsei.nal import Codec, is_sei, is_vcl, sei_types
 from vsei.pictures import OutputOrder, Picture, PictureFormat, PictureUnit, Shown, picture_units
 from vsei.sei import SeiMessage
@@ -45,6 +45,7 @@ _WANTED = frozenset(
         NnpfCharacteristics,
         NnpfActivation,
         SeiProcessingOrder,
+        SeiProcessingOrderNesting,
         FramePackingArrangement,
         DecodedPictureHash,
         ScalableNesting,
@@ -139,6 +140,7 @@ class _Stream:
         self._state = ActivationState()
         self._order: OutputOrder[Picture] = OutputOrder()
         self._packing: dict[int, Timeline[FramePackingArrangement]] = {}  # by CLVS
+        self._po_sei_id: tuple[int, int] | None = None  # CLVS and id of the processing order that counts
         self.expected: deque[Picture] = deque()  # with `ordered`: in output order, as far as it is known
         self.pending: dict[int, _Notes] = {}  # of pictures that are to be output, by decoding index
         self._nested: tuple[_Notes, list[Message]] | None = None  # with the layers before, for this one
@@ -266,16 +268,39 @@ class _Stream:
             if read is None:
                 continue
             message = read.message
-            if isinstance(message, (ScalableNesting, HevcScalableNesting)):
-                if not message.applies_to_layer(self._layer, layer_id):
-                    continue
-                if getattr(message, "sn_subpic_flag", 0):
-                    if _WANTED & {inner.payload_type for inner in message.messages}:
-                        notes.reasons.append("messages for subpictures are ignored: only whole pictures are filtered")
-                elif depth < limits.current().nesting_depth:
-                    yield from self._read(message.messages, self._layer, notes, depth + 1)
+            if isinstance(message, (ScalableNesting, HevcScalableNesting, SeiProcessingOrderNesting)):
+                yield from self._nested_in(message, layer_id, notes, depth)
             else:
+                if isinstance(message, SeiProcessingOrder) and (self._po_sei_id or (-1,))[0] != notes.picture.clvs:
+                    # With several (for viewing, for analysis) the first one of a CLVS counts, as for `ActivationState`.
+                    self._po_sei_id = notes.picture.clvs, message.po_sei_id
                 yield message
+
+    def _nested_in(
+        self,
+        message: ScalableNesting | HevcScalableNesting | SeiProcessingOrderNesting,
+        layer_id: int,
+        notes: _Notes,
+        depth: int,
+    ) -> Iterator[Message]:
+        if not _WANTED & {inner.payload_type for inner in message.messages}:
+            return
+        ignored = None
+        if isinstance(message, SeiProcessingOrderNesting):
+            # For those alone who follow the processing order, as is done here.
+            if not any((notes.picture.clvs, po_id) == self._po_sei_id for po_id in message.pon_target_po_id):
+                ids = ", ".join(map(str, message.pon_target_po_id[:_SHOWN_POCS]))
+                ignored = f"messages nested for the processing order {ids} are ignored: no such order is in use"
+        elif not message.applies_to_layer(self._layer, layer_id):
+            return
+        elif getattr(message, "sn_subpic_flag", 0):
+            ignored = "messages for subpictures are ignored: only whole pictures are filtered"
+        if depth >= (deepest := limits.current().nesting_depth):
+            ignored = f"messages nested more than {deepest} deep are ignored"
+        if ignored is not None:
+            notes.reasons.append(ignored)
+        else:
+            yield from self._read(message.messages, self._layer, notes, depth + 1)
 
     def ready(self, picture: Picture, frame: Frame, whole: Frame | None) -> InputPicture:
         """A picture whose samples are there; to be called in output order.

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from nnpf.runner import ApplyOptions, Shown, apply
 from nnpf.sources import ModelSources
 from tests.nnpf.onnx_graphs import graph, identity_filter
 from tests.nnpf.streams import activation, characteristics, save, with_messages
+from tests.vsei.test_rules import nesting
 from tests.vsei.test_rules import order as processing_order
 from tests.vsei.test_rules import scalable_nesting as nested
 from vsei.annexb import NalUnit
@@ -389,3 +391,20 @@ def test_an_order_of_four_filters_for_luma_and_chroma(samples: Path, tmp_path: P
     assert [one.nnpfc_id for one in shown.record.applied] == [1, 2, 3, 4]
     for plane, before in zip(shown.frame.planes, decoded[1].planes, strict=True):
         assert np.array_equal(plane, np.minimum(np.floor(before / 2 + 0.5) + 64, 1023))
+
+
+def test_messages_nested_for_a_processing_order(samples: Path, tmp_path: Path, decoded: list[Frame]) -> None:
+    """A filter that only those see who follow the order with po_sei_id 1; no other order is there."""
+    save(tmp_path, add(16))
+    base, on = characteristics(inp_order_idc=0, out_order_idc=0), activation()
+    order = processing_order((210, 0), (211, 1), po_sei_wrapping_flag=(1, 1))
+    for po_sei_id, numbers in ((1, [1]), (2, [])):
+        inside = replace(nesting(base, on), pon_target_po_id=(po_sei_id,))
+        units = with_messages(samples / "bbb_q37.266", [("clvs_start", order), ("all", inside)])
+        shown = first(units, tmp_path, 2)[1]
+        assert [one.nnpfc_id for one in shown.record.applied] == numbers
+        if numbers:
+            assert np.array_equal(shown.frame.planes[0], np.minimum(decoded[1].planes[0] + 16, 1023))
+        else:
+            reason = "messages nested for the processing order 2 are ignored: no such order is in use"
+            assert shown.record.reasons == (reason,)

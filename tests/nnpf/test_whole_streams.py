@@ -195,8 +195,9 @@ def mixing(message: NnpfCharacteristics) -> tuple[Model, list[list[float]]]:
     weights = numbers / numbers.sum(axis=1, keepdims=True)
     # On each plane of (Y, Cb, Cr), without the overlap.
     kernel = np.kron(weights, np.eye(3)).astype(np.float32)[:, :, np.newaxis, np.newaxis]
-    overlap = np.array([message.nnpfc_overlap] * 2, np.int64)
-    constants = {"kernel": kernel, "from": overlap, "to": -overlap, "axes": np.array([2, 3], np.int64)}
+    overlap = message.nnpfc_overlap or 0
+    begin, end = (np.array([at, at], np.int64) for at in (overlap, -overlap or 1 << 31))
+    constants = {"kernel": kernel, "from": begin, "to": end, "axes": np.array([2, 3], np.int64)}
     nodes = [
         helper.make_node("Slice", ["input", "from", "to", "axes"], ["inner"]),
         helper.make_node("Conv", ["inner", "kernel"], ["output"]),
@@ -213,6 +214,8 @@ def mixing(message: NnpfCharacteristics) -> tuple[Model, list[list[float]]]:
         "s07_fru_2in_ra17",
         "s08_fru_4in",
         "s12_tempextra",
+        "s21_crop202x114_ext",
+        "s22_crop202x113_444",
         "s23_po_pon_fix",
         "s25_multiclvs_idr",
         "s26_opengop_cra",
@@ -222,8 +225,8 @@ def mixing(message: NnpfCharacteristics) -> tuple[Model, list[list[float]]]:
     ],
 )
 def test_streams_of_the_reference_software(shared: Path, tmp_path: Path, name: str) -> None:
-    """Several input pictures, frame rate, extrapolation, a shift, suffix messages, open GOPs: filtered by messages
-    that another program wrote."""
+    """Several input pictures, frame rate, extrapolation, conformance windows, a shift, suffix messages, open GOPs:
+    filtered by messages that another program wrote."""
     path = shared / f"vectors/vtm/{name}.266"
     units = list(nal_units(path))
     plain = decoded(path)
