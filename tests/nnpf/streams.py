@@ -52,11 +52,11 @@ def nal_units(path: Path) -> Iterator[NalUnit]:
             yield unit._replace(data=memoryview(bytes(unit.data)))
 
 
-def with_messages(path: Path, placed: Iterable[tuple[str, Message]]) -> list[NalUnit]:
+def with_messages(path: Path, placed: Iterable[tuple[str, Message]], codec: Codec = Codec.VVC) -> list[NalUnit]:
     """A stream with messages at pictures (`poc:8`, `random_access` ...)."""
-    placements = [edit.Placement(selection.parse(at), messages.encode(message)) for at, message in placed]
-    decided = edit.decide(nal_units(path), Codec.VVC, placements)
-    return list(edit.inject(nal_units(path), Codec.VVC, placements, decided))
+    placements = [edit.Placement(selection.parse(at), messages.encode(message, codec)) for at, message in placed]
+    decided = edit.decide(nal_units(path), codec, placements)
+    return list(edit.inject(nal_units(path), codec, placements, decided))
 
 
 def save(folder: Path, model: Model, name: str = "filter.onnx") -> None:

@@ -2,7 +2,7 @@
 in the middle, ends of sequence. What is shown is what the loops of the reference say, with pictures of the decoder and
 with given ones."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,12 @@ from nnpf.sources import ModelSources
 from tests.nnpf.onnx_graphs import graph
 from tests.nnpf.reference import Sent, Step, shown_pictures
 from tests.nnpf.streams import activation, characteristics, luma_model, md5, nal_units, with_messages
+from tests.vsei.encoded import encode
+from vsei import messages
 from vsei.annexb import NalUnit
 from vsei.listing import sei_messages
 from vsei.messages import Message, NnpfActivation, NnpfCharacteristics
+from vsei.messages.nesting import HevcScalableNesting
 from vsei.nal import Codec
 
 Array = np.ndarray[Any, Any]
@@ -55,17 +58,23 @@ def base(number: int) -> Any:
     return characteristics(number, f"{number}.onnx", **LUMA, **BASES[number])
 
 
-def run(units: Iterable[NalUnit], sources: ModelSources, given: Iterable[Frame] | None = None) -> list[Shown]:
+def codec_of(path: Path) -> Codec:
+    return {".265": Codec.HEVC, ".264": Codec.AVC}.get(path.suffix, Codec.VVC)
+
+
+def run(
+    units: Iterable[NalUnit], codec: Codec, sources: ModelSources, given: Iterable[Frame] | None = None
+) -> list[Shown]:
     frames = None if given is None else iter(given)
     source = None if frames is None else lambda form: next(frames, None)
-    with apply(units, Codec.VVC, ApplyOptions(sources=sources), decoded=source) as pictures:
+    with apply(units, codec, ApplyOptions(sources=sources), decoded=source) as pictures:
         return list(pictures)
 
 
 @cache
 def decoded(path: Path) -> list[Shown]:
     """Without filters."""
-    with apply(nal_units(path), Codec.VVC, ApplyOptions(skip_failures=True)) as pictures:
+    with apply(nal_units(path), codec_of(path), ApplyOptions(skip_failures=True)) as pictures:
         return list(pictures)
 
 
@@ -88,12 +97,19 @@ def luma(step: Step, frames: Sequence[Frame], known: dict[Any, Array]) -> Array:
     return value(step.made)
 
 
-def assert_shown(path: Path, folder: Path, chain: Chain, at: str = "all", first_poc: int = -1) -> list[Shown]:
+def assert_shown(
+    path: Path,
+    folder: Path,
+    chain: Chain,
+    at: str = "all",
+    first_poc: int = -1,
+    wrapped: Callable[[Message], Message] = lambda message: message,
+) -> list[Shown]:
     """The filters of a chain, activated at the pictures that a selection names, and so in force from a POC on."""
     for number in WEIGHTS:
         luma_model(folder, WEIGHTS[number], f"{number}.onnx")
-    placed: list[tuple[str, Message]] = [("clvs_start", base(number)) for number, _ in chain]
-    placed += [(at, activation(number, **elements)) for number, elements in chain]
+    placed: list[tuple[str, Message]] = [("clvs_start", wrapped(base(number))) for number, _ in chain]
+    placed += [(at, wrapped(activation(number, **elements))) for number, elements in chain]
     plain = decoded(path)
     active = [
         Active(number, base(number), None, activation(number, **elements), rank=(256, at))
@@ -102,8 +118,9 @@ def assert_shown(path: Path, folder: Path, chain: Chain, at: str = "all", first_
     sent = [Sent(one.record.clvs, one.frame.format, active if one.record.poc >= first_poc else []) for one in plain]
     frames = [one.frame for one in plain]
     expected = shown_pictures(sent, lambda active, form: form)
-    units = with_messages(path, placed)
-    shown = run(units, ModelSources(folder))
+    codec = codec_of(path)
+    units = with_messages(path, placed, codec)
+    shown = run(units, codec, ModelSources(folder))
     assert [(s.record.kind, s.record.output_index, s.record.position) for s in shown] == [
         (step.kind if step.made[0] == "made" else "decoded", step.number, step.position) for step in expected
     ]
@@ -114,7 +131,7 @@ def assert_shown(path: Path, folder: Path, chain: Chain, at: str = "all", first_
         difference = np.abs(picture.frame.planes[0] - wanted)
         assert difference.max() <= len(chain), step
         assert np.count_nonzero(difference) <= 0.01 * difference.size, step
-    again = run(units, ModelSources(folder), frames)
+    again = run(units, codec, ModelSources(folder), frames)
     for one, other in zip(shown, again, strict=True):
         assert one.record.position == other.record.position
         assert all(map(np.array_equal, one.frame.planes, other.frame.planes))
@@ -188,6 +205,34 @@ def test_activations_hold_in_output_order(shared: Path, tmp_path: Path) -> None:
     assert {s.record.poc for s in shown if s.record.clvs == 1} == set(range(31, 65))
 
 
+def hevc_nested(message: Message) -> Message:
+    """For all layers."""
+    coded = messages.encode(message)
+    return HevcScalableNesting(
+        bitstream_subset_flag=0,
+        nesting_op_flag=0,
+        all_layers_flag=1,
+        payload_type=(coded.payload_type,),
+        payload_size=(len(coded.payload),),
+        payload=(coded.payload,),
+    )
+
+
+@pytest.mark.parametrize(
+    ("encoder", "wrapped"),
+    [("libx265", lambda message: message), ("libx265", hevc_nested), ("libx264", lambda message: message)],
+    ids=["H.265", "H.265 nested", "H.264"],
+)
+def test_other_codecs(tmp_path: Path, encoder: str, wrapped: Callable[[Message], Message]) -> None:
+    """24 pictures with B pictures, in 3 CLVSs."""
+    path = tmp_path / f"in.{encoder[-3:]}"
+    path.write_bytes(encode(encoder, "keyint=10:bframes=3:open-gop=0"))
+    flags = PERSISTS | {"no_prev_clvs_flag": 1, "no_foll_clvs_flag": 1}
+    shown = assert_shown(path, tmp_path, [(BETWEEN, flags), (SOFT, flags)], wrapped=wrapped)
+    clvss = {s.record.clvs for s in shown}
+    assert (len(shown), len(clvss)) == (2 * 24 - len(clvss), 3)
+
+
 def mixing(message: NnpfCharacteristics) -> tuple[Model, list[list[float]]]:
     """A filter for a message of the reference software: each picture of its output is another mean of the input."""
     outputs, inputs = len(output_pictures(message)), num_input_pics(message)
@@ -253,7 +298,7 @@ def test_streams_of_the_reference_software(shared: Path, tmp_path: Path, name: s
             in_force = None
     expected = shown_pictures(sent, lambda active, form: form)
 
-    shown = run(units, sources)
+    shown = run(units, Codec.VVC, sources)
     assert [(s.record.kind, s.record.output_index, s.record.position) for s in shown] == [
         (step.kind if step.made[0] == "made" else "decoded", step.number, pytest.approx(float(step.position)))
         for step in expected
