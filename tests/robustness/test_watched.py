@@ -93,6 +93,19 @@ def test_a_library_that_ends_the_process(filtered: Path, tmp_path: Path) -> None
     one_line(done, f"{STREAM}: {what}, at: reading the model tint_red.onnx")
 
 
+def test_a_file_that_ffmpeg_does_not_survive(tmp_path: Path) -> None:
+    """Found by fuzzing: video that turns from H.265 into H.264 before FFmpeg 8.1 knows its timestamps is an assertion.
+
+    (has_decode_delay_been_guessed in libavformat/demux.c.) A release that survives it says something else in one line.
+    """
+    file = Path(__file__).parent / "two_codecs.ts"
+    done = run(["dump", str(file)], tmp_path)
+    assert done.returncode in (0, 1)
+    assert len(done.stderr.splitlines()) == 1
+    if done.returncode == 1:
+        assert done.stderr.startswith(f"nnpf: {file}: ")
+
+
 def test_a_process_that_the_system_kills(filtered: Path, tmp_path: Path) -> None:
     body = CRASH.replace("SIGSEGV", "SIGKILL")
     done = run_with("nnpf.model", "_check", body, ["apply", str(filtered), "-o", "out.yuv", "-q"], tmp_path)
