@@ -22,7 +22,8 @@ from nnpf.stage import Item
 from tests.nnpf.reference import Sent, Step, shown_pictures
 from tests.nnpf.streams import activation, characteristics
 
-SMALL, LARGE = Format(64, 48, 1, 8, 8), Format(128, 96, 1, 8, 8)
+# Of pictures so large none is kept that no filter wants.
+SMALL, LARGE = Format(4096, 2176, 1, 10, 10), Format(8192, 4320, 1, 10, 10)
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Recipe:
 def form_after(active: Active, form: Format) -> Format:
     if not active.base.nnpfc_purpose & 4:
         return form
-    return Format(2 * form.width, 2 * form.height, form.chroma_format_idc, 8, 8)
+    return Format(form.width // 2, form.height // 2, 1, 10, 10)
 
 
 def infer(
@@ -68,9 +69,19 @@ def known_of(active: Active) -> Known:
     return Known(active.rank, num_input_pics(active.base), furthest_output(active.base))
 
 
-def through(pictures: Sequence[Sent], known: Sequence[Known]) -> list[Item]:
+def announced(pictures: Sequence[Sent]) -> list[list[Known]]:
+    """For each picture the filters of several pictures of its CLVS and those after."""
+    found = []
+    for now in pictures:
+        active = [one for sent in pictures if sent.clvs >= now.clvs for one in sent.active]
+        known = {known_of(one) for one in active if num_input_pics(one.base) > 1}
+        found.append(sorted(known, key=lambda one: (one.rank, one.inputs, one.reach)))
+    return found
+
+
+def through(pictures: Sequence[Sent], known: Sequence[Sequence[Known]]) -> list[Item]:
     cascade = Cascade(infer)
-    sources = [source(number, sent, known) for number, sent in enumerate(pictures)]
+    sources = [source(number, sent, now) for number, (sent, now) in enumerate(zip(pictures, known, strict=True))]
     items = [
         item
         for one, following in zip(sources, [*sources[1:], None], strict=True)
@@ -84,9 +95,8 @@ def made(item: Item) -> Any:
 
 
 def assert_as_the_reference(pictures: Sequence[Sent]) -> list[Step]:
-    known = {known_of(active) for sent in pictures for active in sent.active if num_input_pics(active.base) > 1}
     expected = shown_pictures(pictures, form_after)
-    items = through(pictures, sorted(known, key=lambda one: one.rank))
+    items = through(pictures, announced(pictures))
     assert [(item.kind, item.source.output_index, item.position, made(item)) for item in items] == [
         (step.kind, step.number, step.position, step.made) for step in expected
     ]
@@ -101,7 +111,9 @@ def filters(draw: st.DrawFn, rate: bool = True, extrapolation: bool = True) -> d
     elements: dict[str, Any] = {"purpose": purpose, "num_input_pics_minus1": count - 1}
     if purpose & 4:
         elements |= {
-            f"pic_{side}_{what}_minus1": int(what == "num") for side in ("width", "height") for what in ("num", "denom")
+            f"pic_{side}_{what}_minus1": int(what == "denom")
+            for side in ("width", "height")
+            for what in ("num", "denom")
         }
     if count > 1:
         flags = draw(
@@ -240,33 +252,50 @@ def test_a_picture_of_another_size_is_no_input_picture() -> None:
     sizes = [SMALL, SMALL, LARGE, LARGE]
     pictures = [Sent(0, form, [filter_of(1, 0, BETWEEN, {})]) for form in sizes]
     assert [step.position for step in assert_as_the_reference(pictures)] == [0, 0.5, 1, 2, 2.5, 3]
-    known = [known_of(pictures[0].active[0])]
-    third = next(item for item in through(pictures, known) if item.position == 2)
-    reason = "the picture with POC 1 is no input picture of NNPFC 1: it is 64x48 4:2:0 8 bit, not 128x96 4:2:0 8 bit"
-    assert third.notes.reasons[0] == reason
+    third = next(item for item in through(pictures, announced(pictures)) if item.position == 2)
+    sizes = "it is 4096x2176 4:2:0 10 bit, not 8192x4320 4:2:0 10 bit"
+    assert third.notes.reasons[0] == f"the picture with POC 1 is no input picture of NNPFC 1: {sizes}"
 
 
-def test_what_cannot_be_known_in_time_is_said() -> None:
-    """A filter of five pictures gives the one that was decoded two before, and is announced with its activation."""
-    nnpfc = {**MEAN, "num_input_pics_minus1": 4, "input_pic_filtering_flag": [0, 0, 1, 0, 0]}
+def one_of(count: int, shown: int) -> dict[str, Any]:
+    """A filter of several pictures that gives one of them."""
+    flags = [int(at == shown) for at in range(count)]
+    return {**MEAN, "num_input_pics_minus1": count - 1, "input_pic_filtering_flag": flags}
+
+
+@pytest.mark.parametrize(
+    ("form", "nnpfc", "reason"),
+    [
+        # Announced with its activation, and gives the picture that was decoded two before.
+        (Format(64, 48, 1, 8, 8), one_of(5, 2), "the picture with POC 3 was shown before it was filtered"),
+        # Takes pictures of which nothing says that they are wanted when they are decoded.
+        (SMALL, one_of(4, 0), "4 input pictures were not kept: the filter was not known when they were decoded"),
+    ],
+)
+def test_what_cannot_be_known_in_time_is_said(form: Format, nnpfc: dict[str, Any], reason: str) -> None:
     late = filter_of(1, 0, nnpfc, {"persistence_flag": 0})
-    pictures = [Sent(0, SMALL, [late] if number == 5 else []) for number in range(8)]
-    with pytest.raises(NnpfError, match=r"NNPFC 1 at POC 5: the picture with POC 3 was shown before it was filtered"):
-        through(pictures, [])
-    items = through(pictures, [known_of(late)])
-    assert [item.source.output_index for item in items if item.made_by] == [3]
+    pictures = [Sent(0, form, [late] if number == 5 else []) for number in range(8)]
+    with pytest.raises(NnpfError, match=f"NNPFC 1 at POC 5: {reason}"):
+        through(pictures, [[]] * 8)
+    assert [len(item.made_by) for item in through(pictures, announced(pictures))].count(1) == 1
     cascade = Cascade(infer, skip_failures=True)
     items = [item for number, sent in enumerate(pictures) for item in cascade.take(source(number, sent))]
     items += cascade.finish()
     assert not any(item.made_by for item in items)
-    reasons = [reason for item in items for reason in item.notes.reasons]
-    assert reasons == ["NNPFC 1 is not applied: the picture with POC 3 was shown before it was filtered"]
+    assert [note for item in items for note in item.notes.reasons] == [f"NNPFC 1 is not applied: {reason}"]
+
+
+def test_the_picture_before_is_always_in_time() -> None:
+    near = filter_of(1, 0, MEAN, {"persistence_flag": 0})
+    pictures = [Sent(0, SMALL, [near] if number == 5 else []) for number in range(8)]
+    items = through(pictures, [[]] * 5 + [[known_of(near)]] * 3)
+    assert [item.source.output_index for item in items if item.made_by] == [4]
 
 
 def test_a_shift_beyond_the_input_pictures_is_an_error() -> None:
     shifted = {"prompt_update_flag": 0, "seed_update_flag": 0, "selected_input_flag": 1, "num_input_pic_shift": 3}
     with pytest.raises(NnpfError, match="num_input_pic_shift 3 leaves the current picture out of 3"):
-        through([Sent(0, SMALL, [filter_of(1, 0, MEAN, shifted)])], [])
+        through([Sent(0, SMALL, [filter_of(1, 0, MEAN, shifted)])], [[]])
 
 
 @settings(max_examples=40)
@@ -280,11 +309,9 @@ def test_what_fails_leaves_the_picture_as_it_was(pictures: list[Sent], luck: lis
             raise NnpfError("the model is not there")
         return infer(active, current, inputs)
 
-    known = {known_of(active) for sent in pictures for active in sent.active if num_input_pics(active.base) > 1}
     cascade = Cascade(failing, skip_failures=True)
-    items = [
-        item for number, sent in enumerate(pictures) for item in cascade.take(source(number, sent, list(known)))
-    ] + list(cascade.finish())
+    sources = [source(*one) for one in zip(range(len(pictures)), pictures, announced(pictures), strict=True)]
+    items = [item for one in sources for item in cascade.take(one)] + list(cascade.finish())
     own = [item.source.output_index for item in items if item.kind == "filtered"]
     assert sorted(own) == list(range(len(pictures)))
     reasons = [reason for item in items for reason in item.notes.reasons]
@@ -308,15 +335,14 @@ def test_memory_does_not_grow_with_the_stream() -> None:
             alive.discard(id(self))
 
     cascade = Cascade(infer)
-    large = Format(3840, 2160, 1, 10, 10)  # of which nothing is kept that no filter wants
     for number in range(200):
-        one = source(number, Sent(number // 50, large, [mean, between] if number % 50 < 30 else []), known)
-        object.__setattr__(one, "frame", Counted(("decoded", number), large))
+        one = source(number, Sent(number // 50, SMALL, [mean, between] if number % 50 < 30 else []), known)
+        object.__setattr__(one, "frame", Counted(("decoded", number), SMALL))
         for item in cascade.take(one):
             item.notes.started.clear()
         most.append(len(alive))
     assert max(most[150:]) <= max(most[:50]) <= 8
     assert len(cascade._stages) == 3
     for number in range(200, 264):
-        list(cascade.take(source(number, Sent(4, large, []))))
+        list(cascade.take(source(number, Sent(4, SMALL, []))))
     assert len(cascade._stages) == 1
