@@ -58,7 +58,9 @@ class Limits:
     )
     picture_side: int = limit(32768, "columns or rows of a picture; no level of H.266 has so many")
     input_bytes: int = limit(
-        2 << 30, "pictures that are kept for a filter of several input pictures; 64 of them, the most, at 3840x2160"
+        2 << 30,
+        "pictures that are kept for filters of several input pictures, or that one inference gives; 64 input pictures, "
+        "the most, at 3840x2160",
     )
     process_bytes: int = limit(
         256 << 30, "of what a command keeps in memory, libraries included; set it to what the machine can spare"

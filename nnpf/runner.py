@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
+from nnpf import limits
 from nnpf.activation import Active
 from nnpf.cascade import Cascade
 from nnpf.characteristics import output_pictures, rate_factor, strength_control
@@ -200,6 +201,10 @@ class _Runner:
             for _, coded in inputs
         ]
         plan = network.patching(pictures[0].format, options.patch, options.out_bit_depth).plan
+        made = len(outputs) * plan.process.out.file_bytes
+        if made > (allowed := limits.current().input_bytes):
+            problem = f"an inference that gives {len(outputs)} pictures needs {made} bytes, more than {allowed}"
+            raise limits.exceeded("input_bytes", problem)
 
         def work() -> Result:
             frames = [picture.frame() for picture in pictures]

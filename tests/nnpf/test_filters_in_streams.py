@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from nnpf import limits
 from nnpf.decoding import decode_file
 from nnpf.errors import NnpfError
 from nnpf.frames import Frame
@@ -18,7 +19,7 @@ from nnpf.model import Model
 from nnpf.runner import ApplyOptions, Shown, apply
 from nnpf.sources import ModelSources
 from tests.nnpf.onnx_graphs import graph, identity_filter
-from tests.nnpf.streams import activation, characteristics, save, with_messages
+from tests.nnpf.streams import activation, characteristics, luma_model, save, with_messages
 from tests.vsei.test_rules import nesting
 from tests.vsei.test_rules import order as processing_order
 from tests.vsei.test_rules import scalable_nesting as nested
@@ -408,3 +409,22 @@ def test_messages_nested_for_a_processing_order(samples: Path, tmp_path: Path, d
         else:
             reason = "messages nested for the processing order 2 are ignored: no such order is in use"
             assert shown.record.reasons == (reason,)
+
+
+def test_filters_that_take_or_give_too_many_pictures_are_refused(
+    samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five pictures of 416x240 at 10 bit have 1,497,600 bytes."""
+    monkeypatch.setattr(limits, "_current", replace(limits.current(), input_bytes=5 * 299_520))
+    luma = {"inp_order_idc": 0, "out_order_idc": 0}
+    between = {"purpose": 8, "input_pic_filtering_flag": [0, 0], "num_input_pics_minus1": 1, "interpolated_pics": [6]}
+    luma_model(tmp_path, [[0.5, 0.5]] * 6)
+    message = characteristics(**between, **luma)
+    units = with_messages(samples / "bbb_q37.266", [("first", message), ("poc:3", activation())])
+    with pytest.raises(NnpfError, match="an inference that gives 6 pictures needs 1797120 bytes, more than 1497600"):
+        first(units, tmp_path, 20)
+    three = {"input_pic_filtering_flag": [1, 0, 0], "num_input_pics_minus1": 2}
+    placed: list[tuple[str, Message]] = [("first", characteristics(number, **three, **luma)) for number in (1, 2)]
+    placed += [("poc:3", activation(number)) for number in (1, 2)]
+    with pytest.raises(NnpfError, match="filters of 6 input pictures together need 1797120 bytes, more than 1497600"):
+        first(with_messages(samples / "bbb_q37.266", placed), tmp_path, 20)
