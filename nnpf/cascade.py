@@ -20,7 +20,8 @@ from nnpf import limits
 from nnpf.characteristics import num_input_pics
 from nnpf.inference import Given
 from nnpf.intake import InputPicture
-from nnpf.stage import Infer, Item, Notes, Rank, Stage
+from nnpf.sequence import Item, Notes
+from nnpf.stage import Infer, Rank, Stage
 
 # Pictures that are kept for filters of several input pictures before any such filter is known.
 _KEPT_BYTES = 24 << 20

@@ -25,14 +25,15 @@ from nnpf.characteristics import output_pictures, rate_factor, strength_control
 from nnpf.engines import Precision
 from nnpf.filters import Applied, EngineChoice, Filters, lanes_for
 from nnpf.frames import Format, Frame
-from nnpf.inference import Inference, Inferences, Picture, Result
+from nnpf.inference import Inference, Inferences, Result
+from nnpf.input_pictures import Samples
 from nnpf.intake import DecodedSource, HashCheck, InputPicture, decoded_pictures, given_pictures
 from nnpf.pipeline import running_ahead
+from nnpf.sequence import Item, Kind
 from nnpf.sources import ModelSources
-from nnpf.stage import Item, Kind, label, where
+from nnpf.stage import label, where
 from vsei.annexb import NalUnit
 from vsei.nal import Codec
-from vsei.pictures import Picture as CodedPicture
 
 # Decoded pictures that wait for their filter: enough to keep both busy, little enough for 8K (50 MB each).
 QUEUE_DEPTH = 3
@@ -188,9 +189,7 @@ class _Runner:
             current = following
         yield from cascade.finish()
 
-    def _infer(
-        self, active: Active, current: Item, inputs: Sequence[tuple[Picture, CodedPicture]]
-    ) -> tuple[Inference, Format]:
+    def _infer(self, active: Active, current: Item, inputs: Sequence[Samples]) -> tuple[Inference, Format]:
         """Begin an inference. Returns it and the format of its pictures."""
         options = self._options
         outputs = output_pictures(active.base)

@@ -1,9 +1,9 @@
 """The patch-wise process of H.274 8.28.1.3 in its own loops, one sample at a time, and which pictures go into which
 inference (8.28.2.2), one whole sequence at a time. Slow, plain, and what decides.
 
-Written from sections 4.3 and 4.6 of the notes on the standard, without a look at nnpf/tensors.py and nnpf/stage.py;
-settings come as a PatchProcess, which holds values only, and as messages. Arithmetic is exact (integers and fractions)
-up to the last step.
+Written from sections 4.3 and 4.6 of the notes on the standard, without a look at nnpf/tensors.py and
+nnpf/input_pictures.py; settings come as a PatchProcess, which holds values only, and as messages. Arithmetic is exact
+(integers and fractions) up to the last step.
 """
 
 from collections.abc import Callable, Sequence

@@ -18,7 +18,7 @@ from nnpf.errors import NnpfError
 from nnpf.frames import Format, Frame
 from nnpf.inference import Inference, Picture
 from nnpf.intake import InputPicture
-from nnpf.stage import Item
+from nnpf.sequence import Item
 from tests.nnpf.reference import Sent, Step, shown_pictures
 from tests.nnpf.streams import activation, characteristics
 
