@@ -21,37 +21,21 @@ from nnpf.activation import ActivationState, Active, Known, Timeline
 from nnpf.characteristics import num_input_pics, out_of_range
 from nnpf.errors import NnpfError
 from nnpf.frames import Format, Frame
+from nnpf.layer_messages import LayerMessages
 from nnpf.picture_hash import differing
-from vsei import limits, messages, sei
 from vsei.annexb import NalUnit
 from vsei.errors import VseiError
 from vsei.grouping import is_random_access
-from vsei.messages import Message, NnpfActivation, NnpfCharacteristics
+from vsei.messages import Message, NnpfCharacteristics
 from vsei.messages.display import FramePackingArrangement
 from vsei.messages.hashes import DecodedPictureHash, HevcDecodedPictureHash
-from vsei.messages.nesting import HevcScalableNesting, ScalableNesting
-from vsei.messages.processing_order import SeiProcessingOrder, SeiProcessingOrderNesting
-from vsei.nal import Codec, is_sei, is_vcl, sei_types
+from vsei.nal import Codec
 from vsei.pictures import OutputOrder, Picture, PictureFormat, PictureUnit, Shown, picture_units
-from vsei.sei import SeiMessage
 
 if TYPE_CHECKING:
     from nnpf.decoding import CodecName
 
 _DECODERS: Mapping[Codec, CodecName] = {Codec.VVC: "vvc", Codec.HEVC: "hevc", Codec.AVC: "h264"}
-_WANTED = frozenset(
-    kind.PAYLOAD_TYPE
-    for kind in (
-        NnpfCharacteristics,
-        NnpfActivation,
-        SeiProcessingOrder,
-        SeiProcessingOrderNesting,
-        FramePackingArrangement,
-        DecodedPictureHash,
-        ScalableNesting,
-    )
-)
-_NESTING = frozenset((ScalableNesting.PAYLOAD_TYPE,))
 _TEMPORAL_INTERLEAVING = 5  # fp_arrangement_type
 
 _SHOWN_POCS = 8
@@ -137,13 +121,12 @@ class _Stream:
         self._faults = faults
         self._units = picture_units(nal_units, codec)
         self._codec, self._layer, self._ordered = codec, layer_id, ordered
+        self._messages = LayerMessages(codec, layer_id)
         self._state = ActivationState()
         self._order: OutputOrder[Picture] = OutputOrder()
         self._packing: dict[int, Timeline[FramePackingArrangement]] = {}  # by CLVS
-        self._po_sei_id: tuple[int, int] | None = None  # CLVS and id of the processing order that counts
         self.expected: deque[Picture] = deque()  # with `ordered`: in output order, as far as it is known
         self.pending: dict[int, _Notes] = {}  # of pictures that are to be output, by decoding index
-        self._nested: tuple[_Notes, list[Message]] | None = None  # with the layers before, for this one
         self._inputs_wanted = 1
         self._checked: tuple[PictureFormat, int] | None = None
         self._output_index = 0
@@ -167,19 +150,19 @@ class _Stream:
                     self._faults.note(f"a picture is left out: {unit.problem}")
                 continue
             if picture.layer_id != self._layer:
-                self._take_nested(unit, picture)
+                self._messages.of(unit, picture)
                 continue
             self._begun |= picture.random_access or picture.output
             self._before += not self._begun
             # H.264 decoders begin on their own: with recovery_frame_cnt above 0 decoding starts before output does.
             if not self._begun and self._codec is not Codec.AVC:
                 continue
-            notes = _Notes(picture)
+            found = self._messages.of(unit, picture)
+            notes = _Notes(picture, found.reasons)
             if self._begun and self._before and picture.output:
-                notes.reasons.append(f"{self._before} pictures before it are left out: decoding cannot start there")
+                notes.reasons.insert(0, f"{self._before} pictures before it are left out: decoding cannot start there")
                 self._before = 0
-            found = [*self._nested_for(picture, notes), *self._messages(unit, notes)]
-            for message in found:
+            for message in found.messages:
                 if (
                     isinstance(message, NnpfCharacteristics)
                     and message.nnpfc_base_flag
@@ -191,7 +174,9 @@ class _Stream:
                 elif isinstance(message, (DecodedPictureHash, HevcDecodedPictureHash)):
                     notes.hashes.append(message)
             self._check_memory(picture)
-            self._state.take(decode_index=picture.decode_index, clvs=picture.clvs, poc=picture.poc, messages=found)
+            self._state.take(
+                decode_index=picture.decode_index, clvs=picture.clvs, poc=picture.poc, messages=found.messages
+            )
             if picture.output:
                 self.pending[picture.decode_index] = notes
             self._sort(self._order.push(picture, picture))
@@ -222,85 +207,6 @@ class _Stream:
                 self.pending.pop(picture.decode_index, None)  # dropped by a later picture, or never to be output
             elif self._ordered:
                 self.expected.append(picture)
-
-    def _take_nested(self, unit: PictureUnit, picture: Picture) -> None:
-        """Keep what is nested in messages of a lower layer, and is for this one."""
-        if picture.layer_id > self._layer:
-            return
-        before, self._nested = self._nested, (_Notes(picture), [])
-        notes, found = self._nested
-        if before is not None and _same_access_unit(before[0].picture, picture):
-            notes.reasons += before[0].reasons
-            found += before[1]
-        found += self._messages(unit, notes)
-
-    def _nested_for(self, picture: Picture, notes: _Notes) -> list[Message]:
-        """What was nested with lower layers in the access unit of a picture."""
-        nested, self._nested = self._nested, None
-        if nested is None or not _same_access_unit(nested[0].picture, picture):
-            return []
-        notes.reasons += nested[0].reasons
-        return nested[1]
-
-    def _messages(self, unit: PictureUnit, notes: _Notes) -> Iterator[Message]:
-        suffix = sei_types(self._codec)[1:]
-        begun = False
-        for nal, header in zip(unit.units, unit.headers, strict=True):
-            if header is None:
-                continue
-            begun |= is_vcl(self._codec, header.nal_unit_type)
-            if header.nal_unit_type in suffix and not begun:
-                continue  # of a picture that was cut off: streams that were cut at a random access point have these
-            if is_sei(self._codec, header.nal_unit_type):
-                yield from self._read(sei.parse(header, nal.data).messages, header.layer_id, notes, 0)
-
-    def _read(self, coded: Iterable[SeiMessage], layer_id: int, notes: _Notes, depth: int) -> Iterator[Message]:
-        """The messages that concern the layer, those inside nesting messages in their place."""
-        for item in coded:
-            if item.payload_type not in (_WANTED if layer_id == self._layer else _NESTING):
-                continue
-            try:
-                read = messages.decode(item, self._codec)
-            except VseiError as error:
-                name = messages.payload_name(item.payload_type, self._codec)
-                notes.reasons.append(f"{name} is ignored: it cannot be read: {error}")
-                continue
-            if read is None:
-                continue
-            message = read.message
-            if isinstance(message, (ScalableNesting, HevcScalableNesting, SeiProcessingOrderNesting)):
-                yield from self._nested_in(message, layer_id, notes, depth)
-            else:
-                if isinstance(message, SeiProcessingOrder) and (self._po_sei_id or (-1,))[0] != notes.picture.clvs:
-                    # With several (for viewing, for analysis) the first one of a CLVS counts, as for `ActivationState`.
-                    self._po_sei_id = notes.picture.clvs, message.po_sei_id
-                yield message
-
-    def _nested_in(
-        self,
-        message: ScalableNesting | HevcScalableNesting | SeiProcessingOrderNesting,
-        layer_id: int,
-        notes: _Notes,
-        depth: int,
-    ) -> Iterator[Message]:
-        if not _WANTED & {inner.payload_type for inner in message.messages}:
-            return
-        ignored = None
-        if isinstance(message, SeiProcessingOrderNesting):
-            # For those alone who follow the processing order, as is done here.
-            if not any((notes.picture.clvs, po_id) == self._po_sei_id for po_id in message.pon_target_po_id):
-                ids = ", ".join(map(str, message.pon_target_po_id[:_SHOWN_POCS]))
-                ignored = f"messages nested for the processing order {ids} are ignored: no such order is in use"
-        elif not message.applies_to_layer(self._layer, layer_id):
-            return
-        elif getattr(message, "sn_subpic_flag", 0):
-            ignored = "messages for subpictures are ignored: only whole pictures are filtered"
-        if depth >= (deepest := limits.current().nesting_depth):
-            ignored = f"messages nested more than {deepest} deep are ignored"
-        if ignored is not None:
-            notes.reasons.append(ignored)
-        else:
-            yield from self._read(message.messages, self._layer, notes, depth + 1)
 
     def ready(self, picture: Picture, frame: Frame, whole: Frame | None) -> InputPicture:
         """A picture whose samples are there; to be called in output order.
@@ -357,11 +263,6 @@ class _Stream:
         if message.fp_arrangement_type != _TEMPORAL_INTERLEAVING:
             return None
         return bool(message.fp_current_frame_is_frame0_flag)
-
-
-def _same_access_unit(before: Picture, picture: Picture) -> bool:
-    """Whether two pictures that follow each other are of one access unit: the layers go up, the POC stays."""
-    return before.layer_id < picture.layer_id and before.poc == picture.poc
 
 
 def picture_format(form: PictureFormat) -> Format:
