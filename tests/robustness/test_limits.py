@@ -37,7 +37,7 @@ def test_every_limit_has_a_reason_and_a_name_of_its_own() -> None:
 
 def test_every_limit_is_looked_at_somewhere() -> None:
     """A limit that no code asks for protects nobody."""
-    code = "".join(path.read_text() for top in ("vsei", "nnpf", "tools") for path in (ROOT / top).rglob("*.py"))
+    code = "".join(path.read_text("utf-8") for top in ("vsei", "nnpf", "tools") for path in (ROOT / top).rglob("*.py"))
     for entry in limits.listed():
         step = rf'(step|begin)\([^\n]*, "{entry.name}"\)'
         assert re.search(rf"(allowed|current\(\)\)?|_current)\.{entry.name}\b|{step}", code), entry.name
