@@ -218,7 +218,7 @@ def test_nothing_is_unpickled() -> None:
     """No loader that runs code: neither pickle nor torch.load without weights_only."""
     for folder in ("vsei", "nnpf", "tools"):
         for path in (seeds.ROOT / folder).rglob("*.py"):
-            text = path.read_text()
+            text = path.read_text("utf-8")
             assert "import pickle" not in text, path
             for line in text.splitlines():
                 assert "torch.load(" not in line or "weights_only=True" in line, (path, line)
