@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nnpf.activation import Active, Known
@@ -17,10 +18,12 @@ from nnpf.characteristics import furthest_output, num_input_pics
 from nnpf.errors import NnpfError
 from nnpf.frames import Format, Frame
 from nnpf.inference import Inference, Picture
-from nnpf.intake import InputPicture
+from nnpf.intake import InputPicture, announced_pictures
 from nnpf.sequence import Item
 from tests.nnpf.reference import Sent, Step, shown_pictures
-from tests.nnpf.streams import activation, characteristics
+from tests.nnpf.streams import activation, characteristics, nal_units, with_messages
+from vsei.messages import Message
+from vsei.nal import Codec
 
 # Of pictures so large none is kept that no filter wants.
 SMALL, LARGE = Format(4096, 2176, 1, 10, 10), Format(8192, 4320, 1, 10, 10)
@@ -346,3 +349,66 @@ def test_memory_does_not_grow_with_the_stream() -> None:
     for number in range(200, 264):
         list(cascade.take(source(number, Sent(4, SMALL, []))))
     assert len(cascade._stages) == 1
+
+
+# --- with messages in a stream ---------------------------------------------------------------------------------------
+
+
+@st.composite
+def schedules(draw: st.DrawFn, clvss: Sequence[int]) -> tuple[list[list[dict[str, Any]]], dict[int, dict[int, Any]]]:
+    """Filters of each CLVS, and at some pictures, by output index, an activation of some of them; None cancels.
+
+    Args:
+        clvss: of the pictures in output order.
+    """
+    bases = [[draw(filters()) for _ in range(draw(st.integers(1, 3)))] for _ in sorted(set(clvss))]
+    if draw(st.booleans()):
+        bases = [bases[0]] * len(bases)
+    at: dict[int, dict[int, Any]] = {}
+    for index in draw(st.lists(st.integers(0, len(clvss) - 1), max_size=8, unique=True)):
+        own = bases[clvss[index]]
+        which = draw(st.lists(st.integers(0, len(own) - 1), min_size=1, unique=True))
+        at[index] = {n: draw(st.none() | activations(own[n]["num_input_pics_minus1"] + 1)) for n in sorted(which)}
+    return bases, at
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(st.data())
+def test_filters_that_a_stream_announces_are_in_time(shared: Path, data: st.DataObject) -> None:
+    """65 pictures in 2 CLVSs, of which 50 are shown; filters at the first picture of each CLVS in decoding order. No
+    picture goes out too early, and each is what the reference says."""
+    path = shared / "vectors/streams/eos_before_cra.266"
+    plain = list(announced_pictures(nal_units(path), Codec.VVC))
+    clvss = [one.picture.clvs for one in plain]
+    bases, at = data.draw(schedules(clvss))
+    placed: list[tuple[str, Message]] = []
+    for clvs, own in enumerate(bases):
+        placed += [(f"clvs:{clvs}", characteristics(n, **base)) for n, base in enumerate(own)]
+    sent: list[Sent] = []
+    in_force: dict[int, Active] = {}
+    for index, one in enumerate(plain):
+        clvs = one.picture.clvs
+        if index and clvs != clvss[index - 1]:
+            in_force = {}
+        for n, elements in at.get(index, {}).items():
+            message = activation(n, cancel_flag=1) if elements is None else activation(n, **elements)
+            placed.append((f"output:{index}", message))
+            in_force.pop(n, None)
+            if elements is not None:
+                in_force[n] = Active(n, characteristics(n, **bases[clvs][n]), None, message, rank=(256, n))
+        sent.append(Sent(clvs, SMALL, list(in_force.values())))
+        in_force = {n: active for n, active in in_force.items() if active.activation.nnpfa_persistence_flag}
+    pictures = [
+        replace(one, frame=cast(Frame, Recipe(("decoded", one.output_index), SMALL)))
+        for one in announced_pictures(with_messages(path, placed), Codec.VVC)
+    ]
+    assert [[a.nnpfc_id for a in one.active] for one in pictures] == [
+        sorted(a.nnpfc_id for a in s.active) for s in sent
+    ]
+    cascade = Cascade(infer)
+    following = [*pictures[1:], None]
+    items = [item for one, next_one in zip(pictures, following, strict=True) for item in cascade.take(one, next_one)]
+    items += cascade.finish()
+    assert [(item.kind, item.source.output_index, item.position, made(item)) for item in items] == [
+        (step.kind, step.number, step.position, step.made) for step in shown_pictures(sent, form_after)
+    ]
