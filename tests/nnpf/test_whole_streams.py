@@ -219,14 +219,20 @@ def hevc_nested(message: Message) -> Message:
 
 
 @pytest.mark.parametrize(
-    ("encoder", "wrapped"),
-    [("libx265", lambda message: message), ("libx265", hevc_nested), ("libx264", lambda message: message)],
-    ids=["H.265", "H.265 nested", "H.264"],
+    ("encoder", "parameters", "wrapped"),
+    [
+        ("libx265", "", lambda message: message),
+        ("libx265", "", hevc_nested),
+        ("libx265", ":interlace=tff", lambda message: message),
+        ("libx264", "", lambda message: message),
+        ("libx264", ":tff=1", lambda message: message),
+    ],
+    ids=["H.265", "H.265 nested", "H.265 fields", "H.264", "H.264 MBAFF"],
 )
-def test_other_codecs(tmp_path: Path, encoder: str, wrapped: Callable[[Message], Message]) -> None:
+def test_other_codecs(tmp_path: Path, encoder: str, parameters: str, wrapped: Callable[[Message], Message]) -> None:
     """24 pictures with B pictures, in 3 CLVSs."""
     path = tmp_path / f"in.{encoder[-3:]}"
-    path.write_bytes(encode(encoder, "keyint=10:bframes=3:open-gop=0"))
+    path.write_bytes(encode(encoder, "keyint=10:bframes=3:open-gop=0" + parameters))
     flags = PERSISTS | {"no_prev_clvs_flag": 1, "no_foll_clvs_flag": 1}
     shown = assert_shown(path, tmp_path, [(BETWEEN, flags), (SOFT, flags)], wrapped=wrapped)
     clvss = {s.record.clvs for s in shown}
