@@ -256,8 +256,8 @@ def _check(proto: onnx.ModelProto, name: str) -> None:
     for tensor in _tensors(graph):
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             raise NnpfError(f"tensor {tensor.name!r} lies outside the file, which is not allowed", subject=name)
-        # One by one, too: where one is 0 the product is, and no array has a side of 2 ** 63 - 1.
-        if max(math.prod(tensor.dims), *tensor.dims, 0) > allowed.tensor_elements or min(tensor.dims, default=0) < 0:
+        # Where one of them is 0 the others count all the same: no array has a side of 2 ** 63 - 1.
+        if math.prod(d or 1 for d in tensor.dims) > allowed.tensor_elements or min(tensor.dims, default=0) < 0:
             raise NnpfError(f"tensor {tensor.name!r} is {list(tensor.dims)}", subject=name)
         if tensor.data_type != onnx.TensorProto.STRING:
             _to_array(tensor, name)  # as many values as its shape says, of a type that is known

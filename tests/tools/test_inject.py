@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -258,7 +259,7 @@ def test_pipes_give_what_files_give(tmp_path, at):
 
 def test_commands_join_in_a_pipe(tmp_path, spec):
     line = (
-        f"cat {SAMPLE} | {sys.executable} -m nnpf_tools.main inject - {spec} -o - -q"
+        f"cat {shlex.quote(str(SAMPLE))} | {sys.executable} -m nnpf_tools.main inject - {shlex.quote(str(spec))} -o - -q"
         f" | {sys.executable} -m nnpf_tools.main strip - -o - -q --type all"
     )
     whole = subprocess.run(line, shell=True, capture_output=True, check=True, cwd=ROOT)
