@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from nnpf.activation import ActivationState, Decision
+from nnpf.activation import ActivationState, Decision, Known
+from tests.nnpf.streams import activation, characteristics
+from tests.vsei.test_rules import order as processing_order
 from vsei.messages import Message, NnpfActivation, NnpfCharacteristics
 
 
@@ -141,6 +143,26 @@ def test_prompt_and_seed_hold_from_their_update_on() -> None:
         (2, [activate(1, persist=1, nnpfa_prompt_update_flag=0, nnpfa_seed_update_flag=1, nnpfa_seed=9)]),
     )
     assert [(d.active[0].prompt, d.active[0].seed) for d in decisions] == [("first", 5), ("then", 5), ("then", 9)]
+
+
+def test_filters_of_several_pictures_are_known_before_they_are_in_force() -> None:
+    """Also those of a CLVS that has begun in decoding order, while pictures of the one before are still shown."""
+    three = {"num_input_pics_minus1": 2, "input_pic_filtering_flag": [0, 1, 0]}
+    bases = {number: characteristics(number, **(three if number != 2 else {})) for number in (1, 2, 4, 7)}
+    order = processing_order((210, 0), (211, 1), (210, 2), (211, 3), prefix={1: "00101", 3: "010"})
+    state = ActivationState()
+    state.take(decode_index=0, clvs=0, poc=0, messages=[*(bases[number] for number in (1, 2, 4)), order])
+    state.take(decode_index=1, clvs=0, poc=1, messages=[activation(4)])
+    state.take(decode_index=2, clvs=1, poc=0, messages=[bases[7]])
+    first, second, third = (
+        state.decide(decode_index=0, clvs=0, poc=0),
+        state.decide(decode_index=1, clvs=0, poc=1),
+        state.decide(decode_index=2, clvs=1, poc=0),
+    )
+    # Filter 4 has its place by its activation, 1 by its characteristics; filter 7 is in no order.
+    known = [Known((0, 0), 3, 1), Known((1, 2), 3, 1), Known((256, 0), 3, 1)]
+    assert [first.known, second.known, third.known] == [tuple(known), tuple(known), tuple(known[2:])]
+    assert [active.rank for active in second.active] == [(1, 2)]
 
 
 def test_memory_is_bounded_in_a_long_clvs() -> None:

@@ -23,11 +23,9 @@ from tests.nnpf.onnx_graphs import blur_filter, graph, identity_filter
 from tests.nnpf.streams import activation, characteristics, luma_model, md5, nal_units, save, with_messages
 from tests.nnpf.test_frames import picture
 from tests.vsei.test_rules import order as processing_order
-from vsei import messages
 from vsei.annexb import NalUnit
-from vsei.messages import Message, form
+from vsei.messages import form
 from vsei.messages.display import FramePackingArrangement, frame_packing_arrangement
-from vsei.messages.nesting import ScalableNesting
 from vsei.nal import Codec
 from vsei.pictures import picture_units
 
@@ -269,27 +267,6 @@ def test_the_order_of_a_processing_order_message(samples: Path, tmp_path: Path, 
     shown = run(with_messages(samples / "bbb_q37.266", [("clvs_start", order), *placed]), tmp_path)
     assert [a.nnpfc_id for a in shown[9].record.applied] == [2, 1]
     assert near(shown[9].frame, np.minimum(luma + 100, 1023) / 2)
-
-
-def test_messages_inside_scalable_nesting(samples: Path, tmp_path: Path, decoded: list[Frame]) -> None:
-    save(tmp_path, identity_filter(6, 6, 0, offset=8 / 1023))
-
-    def nested(message: Message) -> ScalableNesting:
-        coded = messages.encode(message)
-        return ScalableNesting(
-            sn_ols_flag=0,
-            sn_subpic_flag=0,
-            sn_all_layers_flag=1,
-            sn_num_seis_minus1=0,
-            payload_type=(coded.payload_type,),
-            payload_size=(len(coded.payload),),
-            payload=(coded.payload,),
-        )
-
-    placed: list[Any] = [("random_access", nested(characteristics())), ("segments", nested(activation()))]
-    shown = run(with_messages(samples / "bbb_q37.266", placed), tmp_path)
-    assert all(s.record.applied for s in shown)
-    assert np.array_equal(shown[5].frame.planes[0], np.minimum(decoded[5].planes[0] + 8, 1023))
 
 
 def test_decoded_picture_hashes_are_checked(shared: Path) -> None:
