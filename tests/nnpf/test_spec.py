@@ -1,6 +1,7 @@
 """Specification files: what they say goes into messages; what is wrong in them is named by line and key."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -251,10 +252,10 @@ def test_any_data_gives_placements_or_an_error(data):
 # --- for a decoder ---------------------------------------------------------------------------------------------------
 
 
-def test_for_nokia_the_base_is_named_by_its_place_on_this_machine():
-    text = "filters: [{id: 1, base: filters/tint_red.onnx}]"
-    ((_, base),) = placed(text, decoder=NOKIA)
-    assert base.nnpfc_uri == "file://" + str(ROOT / "samples/filters/tint_red.onnx")
+def test_for_nokia_the_base_is_named_by_its_place_on_this_machine(tmp_path):
+    shutil.copy(ROOT / "samples/filters/tint_red.onnx", tmp_path)
+    ((_, base),) = placed("filters: [{id: 1, base: tint_red.onnx}]", tmp_path, decoder=NOKIA)
+    assert base.nnpfc_uri == f"file://{tmp_path}/tint_red.onnx"
 
 
 def test_for_nokia_what_it_does_not_take_is_refused():

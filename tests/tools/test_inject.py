@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -258,8 +259,9 @@ def test_pipes_give_what_files_give(tmp_path, at):
 
 
 def test_commands_join_in_a_pipe(tmp_path, spec):
+    stream, specification = shlex.quote(str(SAMPLE)), shlex.quote(str(spec))
     line = (
-        f"cat {shlex.quote(str(SAMPLE))} | {sys.executable} -m nnpf_tools.main inject - {shlex.quote(str(spec))} -o - -q"
+        f"cat {stream} | {sys.executable} -m nnpf_tools.main inject - {specification} -o - -q"
         f" | {sys.executable} -m nnpf_tools.main strip - -o - -q --type all"
     )
     whole = subprocess.run(line, shell=True, capture_output=True, check=True, cwd=ROOT)
@@ -302,7 +304,8 @@ def test_for_vtm_the_second_message_waits_for_the_next_picture(tmp_path):
 
 def test_for_nokia_a_filter_of_another_kind_is_refused(tmp_path, capsys):
     options = ["--set", "nnpfc_purpose=16", "--for", "nokia-vvdec", "-q"]
-    assert run("inject", SAMPLE, "--base", TINT, "-o", tmp_path / "out.266", *options) == 1
+    base = shutil.copy(TINT, tmp_path)  # its path goes into the message, and the folder of the tests may have a space
+    assert run("inject", SAMPLE, "--base", base, "-o", tmp_path / "out.266", *options) == 1
     assert "--set nnpfc_purpose: 16, must be 1 or 0 (nokia-base, VVdeC" in error(capsys)
     assert not (tmp_path / "out.266").exists()
 
