@@ -13,9 +13,11 @@ from onnx import TensorProto, helper
 
 from nnpf import limits
 from nnpf.decoding import decode_file
+from nnpf.describe import ONNX_TAG
+from nnpf.describe import characteristics as described
 from nnpf.errors import NnpfError
 from nnpf.frames import Frame
-from nnpf.model import Model
+from nnpf.model import Model, load
 from nnpf.runner import ApplyOptions, Shown, apply
 from nnpf.sources import ModelSources
 from tests.nnpf.onnx_graphs import graph, identity_filter
@@ -428,3 +430,20 @@ def test_filters_that_take_or_give_too_many_pictures_are_refused(
     placed += [("poc:3", activation(number)) for number in (1, 2)]
     with pytest.raises(NnpfError, match="filters of 6 input pictures together need 1797120 bytes, more than 1497600"):
         first(with_messages(samples / "bbb_q37.266", placed), tmp_path, 20)
+
+
+def test_an_integer_network_gives_the_same_bits_however_pictures_are_cut_and_threads_share_them(samples: Path) -> None:
+    """The sample filter of integers. Patch and overlap together are a multiple of 11."""
+    pytest.importorskip("torch")
+    identity = {"nnpfc_id": 1, "nnpfc_base_flag": 1, "nnpfc_mode_idc": 1, "nnpfc_tag_uri": ONNX_TAG}
+    folder = samples / "filters"
+    message = described(identity | {"nnpfc_uri": "tiny_int8.onnx"}, load(folder / "tiny_int8.onnx"), {})
+    units = with_messages(samples / "bbb_q37.266", [("first", message), ("poc:0", activation())])
+    choices: list[dict[str, Any]] = [{"threads": 1}, {"threads": 2, "patch": (100, 56)}, {"patch": (67, 23)}]
+    shown = [first(units, folder, **choice) for choice in choices]
+    assert all(picture.record.applied[0].exact for pictures in shown for picture in pictures)
+    assert len({picture.record.applied[0].patches for pictures in shown for picture in pictures}) == len(choices)
+    for pictures in shown[1:]:
+        for one, other in zip(shown[0], pictures, strict=True):
+            assert all(map(np.array_equal, one.frame.planes, other.frame.planes))
+    assert not np.array_equal(shown[0][0].frame.planes[0], shown[0][0].decoded.planes[0])
