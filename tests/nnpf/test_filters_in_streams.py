@@ -17,14 +17,16 @@ from nnpf.describe import ONNX_TAG
 from nnpf.describe import characteristics as described
 from nnpf.errors import NnpfError
 from nnpf.frames import Frame
+from nnpf.intake import announced_pictures
 from nnpf.model import Model, load
 from nnpf.runner import ApplyOptions, Shown, apply
 from nnpf.sources import ModelSources
 from tests.nnpf.onnx_graphs import graph, identity_filter
 from tests.nnpf.streams import activation, characteristics, luma_model, save, with_messages
-from tests.vsei.test_rules import nesting
+from tests.vsei.test_rules import SUBPICTURE, nesting
 from tests.vsei.test_rules import order as processing_order
 from tests.vsei.test_rules import scalable_nesting as nested
+from vsei import limits as of_streams
 from vsei.annexb import NalUnit
 from vsei.messages import Message
 from vsei.nal import Codec, is_sei
@@ -447,3 +449,28 @@ def test_an_integer_network_gives_the_same_bits_however_pictures_are_cut_and_thr
         for one, other in zip(shown[0], pictures, strict=True):
             assert all(map(np.array_equal, one.frame.planes, other.frame.planes))
     assert not np.array_equal(shown[0][0].frame.planes[0], shown[0][0].decoded.planes[0])
+
+
+def test_messages_that_are_not_taken_are_said(samples: Path) -> None:
+    """Nested too deep, for a subpicture, cut off; but nothing of messages that are for other layers alone."""
+    deepest = of_streams.current().nesting_depth
+    deep: Message = activation(1)
+    for _ in range(deepest + 1):
+        deep = nested(deep)
+    subpicture = replace(nested(activation(2)), sn_subpic_flag=1, **SUBPICTURE)
+    elsewhere = nested(activation(3), layers=(5,))  # and for layer 0, whose SEI NAL unit it is in
+    placed: list[tuple[str, Message]] = [("poc:0", deep), ("poc:0", subpicture)]
+    units = with_messages(samples / "bbb_q37.266", placed)
+    first_sei = next(at for at, unit in enumerate(units) if unit.data[1] >> 3 == 23)
+    cut = bytes(units[first_sei].data[:2]) + b"\xd3\x20\x00\x80"  # 32 bytes of NNPFA, and they are not there
+    units.insert(first_sei, units[first_sei]._replace(data=memoryview(cut)))
+    reasons = next(one.reasons for one in announced_pictures(units, Codec.VVC) if one.picture.poc == 0)
+    assert reasons[0].startswith("an SEI NAL unit is broken: ")
+    assert reasons[1:] == (
+        f"messages nested more than {deepest} deep are ignored",
+        "messages for subpictures are ignored: only whole pictures are filtered",
+    )
+    other = with_messages(samples / "bbb_q37.266", [("poc:0", elsewhere)])
+    for layer_id, said in ((0, True), (1, False)):
+        found = [one.reasons for one in announced_pictures(two_layers(other), Codec.VVC, layer_id=layer_id)]
+        assert any(found) == said
