@@ -56,7 +56,7 @@ def attempt(target: Target, data: bytes, slowdown: float = 1.0) -> tuple[Finding
     if finding is None and seconds > MAX_SECONDS * slowdown:
         finding = Finding("slow", f"{seconds:.1f} s of the CPU")
     after = peak_bytes()
-    if finding is None and after > MAX_BYTES and before < FULL_BYTES:
+    if finding is None and after > MAX_BYTES and after - before > MAX_BYTES - FULL_BYTES:
         finding = Finding("large", f"{after >> 20} MiB")
     return finding, seconds
 

@@ -22,8 +22,8 @@ from tests.fuzz.packages import COMPILED, PACKAGES
 SLOWDOWN = 4.0
 # An input that hangs in native code is noticed by libFuzzer, after this many seconds of the clock.
 HANG_SECONDS = 300
-# A process that is full makes way for another one, but not before it has done something.
-MIN_RUNS = 500
+# A process that is full makes way for another one, but not before it has done something beside its corpus.
+MIN_RUNS = 2000
 # In front of the input that runs, in a file that outlives the process.
 LENGTH_BYTES = 4
 
@@ -53,6 +53,7 @@ def main() -> None:
         target.prepare()
         for seed in random.Random(0).sample(seeds, min(8, len(seeds))):
             budget.attempt(target, seed)  # everything is imported
+    enough = sum(1 for _ in corpus.iterdir()) + MIN_RUNS
     begun = time.process_time()
     found: dict[str, str] = {}
     state: dict[str, Any] = {"target": name, "runs": 0, "slowest": 0.0, "base_mib": budget.peak_bytes() >> 20}
@@ -85,7 +86,7 @@ def main() -> None:
         if state["runs"] % 200 == 0:
             save()
         if time.process_time() - begun > seconds or (
-            state["runs"] > MIN_RUNS and budget.peak_bytes() > budget.FULL_BYTES
+            state["runs"] > enough and budget.peak_bytes() > budget.FULL_BYTES
         ):
             save()
             os._exit(0)
