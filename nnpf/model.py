@@ -93,6 +93,8 @@ class Model:
             raise NnpfError(f"{value.name!r} has an element type that is not known", subject=self.name) from None
         if dtype.hasobject:
             raise NnpfError(f"{value.name!r} is a tensor of strings", subject=self.name)
+        if dtype.isbuiltin != 1:  # numpy does not have it, and engines are given what numpy has
+            raise NnpfError(f"{value.name!r} is a tensor of {dtype}, which is not supported", subject=self.name)
         # A dimension of 0 or less is what some exporters write for "any".
         return TensorSpec(value.name, dtype, tuple(d.dim_value if d.dim_value > 0 else None for d in kind.shape.dim))
 
