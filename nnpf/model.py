@@ -263,6 +263,7 @@ def _check(proto: onnx.ModelProto, name: str) -> None:
             raise NnpfError(f"tensor {tensor.name!r} is {list(tensor.dims)}", subject=name)
         if tensor.data_type != onnx.TensorProto.STRING:
             _to_array(tensor, name)  # as many values as its shape says, of a type that is known
+    _check_types(graph, name)
     for value in (*graph.input, *graph.output, *graph.value_info):
         for dimension in value.type.tensor_type.shape.dim:
             # "Any", as some exporters write it.
@@ -272,6 +273,45 @@ def _check(proto: onnx.ModelProto, name: str) -> None:
         onnx.checker.check_model(proto)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         raise NnpfError(f"is not a valid ONNX model: {_first_line(error)}", subject=name) from None
+
+
+# Numbers of less than 16 bits but 8-bit integers, as this version of onnx knows them.
+_NARROW = frozenset(
+    number
+    for kind, number in onnx.TensorProto.DataType.items()
+    if kind.startswith(("FLOAT8", "FLOAT6", "FLOAT4", "INT4", "UINT4", "INT2")) or kind == "UINT2"
+)
+_TEXT = onnx.TensorProto.STRING
+# Attributes that say of which type the result of an operator is.
+_OF_TYPE = frozenset(("to", "dtype", "output_dtype"))
+
+
+def _check_types(graph: onnx.GraphProto, name: str) -> None:
+    """Refuse text, and narrow numbers that are no parameters for DequantizeLinear: no filter computes with them, and
+    OpenVINO ends the process where some operators, such as Clip, meet them."""
+
+    def refuse(kind: int, where: str) -> None:
+        if kind == _TEXT or kind in _NARROW:
+            raise NnpfError(f"{where} of type {onnx.TensorProto.DataType.Name(kind)} is not supported", subject=name)
+
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        refuse(value.type.tensor_type.elem_type, f"tensor {value.name!r}")
+    narrow = {tensor.name: tensor.data_type for tensor in graph.initializer if tensor.data_type in _NARROW}
+    for tensor in _tensors(graph):
+        if tensor.data_type == _TEXT:
+            refuse(_TEXT, f"tensor {tensor.name!r}")
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.name in _OF_TYPE:
+                refuse(attribute.i, f"what {node.op_type} gives,")
+            if node.op_type == "Constant" and attribute.name in ("value_string", "value_strings"):
+                refuse(_TEXT, "a constant")
+            if attribute.HasField("t") and attribute.t.data_type in _NARROW:
+                narrow.update(dict.fromkeys(node.output, attribute.t.data_type))
+    for node in graph.node:
+        if node.op_type != "DequantizeLinear":
+            for used in node.input:
+                refuse(narrow.get(used, 0), f"tensor {used!r}, which {node.op_type} takes,")
 
 
 def _check_constants(model: Model) -> None:

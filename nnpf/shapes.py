@@ -28,11 +28,6 @@ Attributes = Mapping[str, Any]
 _VALUED_ELEMENTS = 1024
 # Of a tensor; numpy ends at 64.
 _MAX_RANK = 32
-# What takes reals of 8 bits, and numbers of 2 and 4 bits, as onnx.defs has it. The others compute with wider ones.
-_TAKE_NARROW = frozenset((
-    "Cast", "CastLike", "DequantizeLinear", "Dropout", "Flatten", "Identity", "IsInf", "IsNaN", "Pad", "QLinearMatMul",
-    "QuantizeLinear", "Reshape", "Shape", "Size", "Squeeze", "Transpose", "Unsqueeze",
-))  # fmt: skip
 _INT64, _BOOL, _INT32 = np.dtype(np.int64), np.dtype(np.bool_), np.dtype(np.int32)
 
 
@@ -119,7 +114,7 @@ class Graph:
             raise ShapeError(f"{node.label}: nothing is known of this operator's shapes", subject=self._name)
         try:
             with np.errstate(all="ignore"):
-                found = rule(node, _taken(node, [known[name] if name else None for name in node.inputs]))
+                found = rule(node, [known[name] if name else None for name in node.inputs])
         except ShapeError as error:
             raise ShapeError(f"{node.label}: {error.problem}", subject=self._name, data=error.data) from None
         except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
@@ -137,19 +132,6 @@ class Graph:
             problem = f"{node.label}: its output would be {list(tensor.shape)}; at most {allowed} elements"
             raise limits.exceeded("tensor_elements", problem, subject=self._name)
         return tensor
-
-
-def _taken(node: _Node, inputs: Inputs) -> Inputs:
-    """The inputs; an error where one is of a narrow type that the operator does not take. OpenVINO ends the process."""
-    for tensor in inputs:
-        if tensor is not None and node.op not in _TAKE_NARROW and _is_narrow(tensor.dtype):
-            raise ShapeError(f"it takes no {tensor.dtype}")
-    return inputs
-
-
-def _is_narrow(dtype: np.dtype[Any]) -> bool:
-    """Of the types that onnx adds to those of numpy only bfloat16 is wide."""
-    return dtype.isbuiltin != 1 and dtype.name != "bfloat16"
 
 
 def _read(node: onnx.NodeProto, opset: int) -> _Node:

@@ -124,6 +124,43 @@ def test_what_is_refused(spoil, reason) -> None:  # type: ignore[no-untyped-def]
         load(proto.SerializeToString(), "bad.onnx")
 
 
+_NARROW = {"w": helper.make_tensor("w", TensorProto.FLOAT8E5M2, [2], [1.0, 2.0])}
+_INT4 = {"w": helper.make_tensor("w", TensorProto.INT4, [2], [1, 2])}
+
+
+def _with_types(nodes: list[onnx.NodeProto], parameters: dict[str, onnx.TensorProto]) -> bytes:
+    """A graph whose first nodes are these and whose last one has nothing to do with them."""
+    images = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 6, "h", "w"]) for name in ("x", "y")]
+    nodes = [*nodes, helper.make_node("Relu", ["x"], ["y"])]
+    made = helper.make_graph(nodes, "g", images[:1], images[1:], list(parameters.values()))
+    opset = [helper.make_opsetid("", 21)]
+    return helper.make_model(made, opset_imports=opset, ir_version=10).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("first", "parameters", "reason"),
+    [
+        (helper.make_node("Cast", ["x"], ["a"], to=TensorProto.FLOAT8E5M2), {}, "what Cast gives, of type FLOAT8E5M2"),
+        (helper.make_node("Cast", ["x"], ["a"], to=TensorProto.STRING), {}, "what Cast gives, of type STRING"),
+        (helper.make_node("CastLike", ["x", "w"], ["a"]), _NARROW, "which CastLike takes, of type FLOAT8E5M2"),
+        (helper.make_node("Identity", ["w"], ["a"]), _INT4, "which Identity takes, of type INT4"),
+        (helper.make_node("Constant", [], ["a"], value_string=b"text"), {}, "a constant of type STRING"),
+        (helper.make_node("Constant", [], ["a"], value=_NARROW["w"]), {}, "which Clip takes, of type FLOAT8E5M2"),
+    ],
+)
+def test_types_that_end_the_process_of_an_engine(first, parameters, reason) -> None:  # type: ignore[no-untyped-def]
+    """OpenVINO has no limits for Clip in these types, and does not look."""
+    with pytest.raises(NnpfError, match=reason):
+        load(_with_types([first, helper.make_node("Clip", ["a"], ["b"])], parameters))
+
+
+@pytest.mark.parametrize("parameters", [_NARROW, _INT4])
+def test_narrow_parameters_may_be_made_numbers_of(parameters: dict[str, onnx.TensorProto]) -> None:
+    scale = helper.make_tensor("scale", TensorProto.FLOAT, [], [0.5])
+    nodes = [helper.make_node("DequantizeLinear", ["w", "scale"], ["a"]), helper.make_node("Clip", ["a"], ["b"])]
+    assert load(_with_types(nodes, {**parameters, "scale": scale})).num_parameters == 3
+
+
 @pytest.mark.parametrize("data", [b"", b"\x08", b"no model", b"\x0a\xff\xff\xff\xff\x0f", bytes(100)])
 def test_what_is_no_model_is_one_clear_error(data: bytes) -> None:
     with pytest.raises(NnpfError, match="not an ONNX model"):
