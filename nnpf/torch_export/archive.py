@@ -20,6 +20,8 @@ Array = npt.NDArray[Any]
 
 # The most that an archive may unpack to: entries are stored, so hostile ones are those that say otherwise.
 MAX_UNPACKED = 1 << 30
+# torch stores; others may have packed it again. LZMA takes as much memory as a few bytes ask for.
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ZIP_MAGIC = b"PK\x03\x04"
 # ScalarType of torch's schema.
 DTYPES: Mapping[int, np.dtype[Any]] = {
@@ -64,6 +66,8 @@ def read(data: bytes, name: str) -> Archive:
         with zipfile.ZipFile(io.BytesIO(data)) as file:
             if sum(entry.file_size for entry in file.infolist()) > MAX_UNPACKED:
                 raise NnpfError(f"unpacks to more than {MAX_UNPACKED} bytes", subject=name)
+            if any(entry.compress_type not in _PACKED for entry in file.infolist()):
+                raise NnpfError("is packed as torch.export.save packs nothing", subject=name)
             entries = {entry.partition("/")[2]: entry for entry in file.namelist()}
             if "models/model.json" not in entries:
                 raise NnpfError(
