@@ -20,6 +20,8 @@ Array = npt.NDArray[Any]
 
 # The most that an archive may unpack to: entries are stored, so hostile ones are those that say otherwise.
 MAX_UNPACKED = 1 << 30
+# What weights may take beyond the bytes of their entries: values that are repeated (strides of 0), shared weights.
+MAX_REPEATED = 64 << 20
 # torch stores; others may have packed it again. LZMA takes as much memory as a few bytes ask for.
 _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ZIP_MAGIC = b"PK\x03\x04"
@@ -64,7 +66,8 @@ def read(data: bytes, name: str) -> Archive:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as file:
-            if sum(entry.file_size for entry in file.infolist()) > MAX_UNPACKED:
+            unpacked = sum(entry.file_size for entry in file.infolist())
+            if unpacked > MAX_UNPACKED:
                 raise NnpfError(f"unpacks to more than {MAX_UNPACKED} bytes", subject=name)
             if any(entry.compress_type not in _PACKED for entry in file.infolist()):
                 raise NnpfError("is packed as torch.export.save packs nothing", subject=name)
@@ -77,6 +80,7 @@ def read(data: bytes, name: str) -> Archive:
                 raise NnpfError("is not little-endian", subject=name)
             program = json.loads(file.read(entries["models/model.json"]))
             weights: dict[str, Array] = {}
+            room = unpacked + MAX_REPEATED
             for kind in ("weights", "constants"):
                 config = entries.get(f"data/{kind}/model_{kind}_config.json")
                 listed = json.loads(file.read(config))["config"] if config is not None else {}
@@ -84,7 +88,8 @@ def read(data: bytes, name: str) -> Archive:
                     if entry["use_pickle"]:
                         raise NnpfError(f"{own!r} is pickled, which is not read; make it contiguous", subject=name)
                     data_of = file.read(entries[f"data/{kind}/{entry['path_name']}"])
-                    weights[own] = _array(data_of, entry["tensor_meta"])
+                    weights[own] = _array(data_of, entry["tensor_meta"], room)
+                    room -= weights[own].nbytes
     except (
         # The last ones: of zipfile, for entries that are damaged, encrypted or packed in unknown ways.
         *(AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError),
@@ -96,7 +101,7 @@ def read(data: bytes, name: str) -> Archive:
     return Archive(program, weights)
 
 
-def _array(data: bytes, meta: Mapping[str, Any]) -> Array:
+def _array(data: bytes, meta: Mapping[str, Any], room: int) -> Array:
     dtype = DTYPES.get(meta["dtype"])
     if dtype is None:
         raise NnpfError(f"a weight is of type {meta['dtype']} of torch, which is not known here")
@@ -105,8 +110,8 @@ def _array(data: bytes, meta: Mapping[str, Any]) -> Array:
     if min([0, offset, *shape, *strides]) < 0 or len(shape) != len(strides):
         raise ValueError("a weight has a size below 0")
     # Strides of 0 make any size out of one value.
-    if math.prod(shape) * dtype.itemsize > MAX_UNPACKED:
-        raise ValueError(f"a weight of {shape} would take more than {MAX_UNPACKED} bytes")
+    if math.prod(shape) * dtype.itemsize > room:
+        raise ValueError(f"a weight of {shape} would take more than the {room} bytes that are left for it")
     stored = np.frombuffer(data, dtype.newbyteorder("<"))
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     if math.prod(shape) and last >= stored.size:
