@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import onnx
 import openvino as ov  # type: ignore[import-untyped]
 import openvino.properties as properties  # type: ignore[import-untyped]
 import openvino.properties.hint as hints  # type: ignore[import-untyped]
@@ -88,7 +89,7 @@ class OpenVinoEngine:
 
     def compile(self, model: Model) -> OpenVinoNetwork:
         try:
-            graph = self._core.read_model((widened(model) if self._tiles else model).to_bytes())
+            graph = self._core.read_model(_readable(widened(model) if self._tiles else model).to_bytes())
         except _FAILURES as error:
             raise NnpfError(f"OpenVINO cannot read it: {_reason(error)}", subject=model.name) from None
         return OpenVinoNetwork(model, _Compiler(self._core, self._device, self._config, model, graph))
@@ -157,6 +158,30 @@ class OpenVinoNetwork:
                 self._requests.popitem(last=False)
         self._requests.move_to_end(shapes)
         return request
+
+
+def _readable(model: Model) -> Model:
+    """The model without `Clip` that lacks a bound: with Max, Min or Identity, which say the same.
+
+    For such a Clip OpenVINO asks for the largest number of the input's type. Behind an operator that it cannot convert
+    no type is known, and it ends the process before it could say which operator that is.
+    """
+    if model.opset < 11 or not any(_is_half_open(node) for node in model.proto.graph.node):
+        return model  # before opset 11 bounds were attributes, with a default
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    for node in proto.graph.node:
+        if _is_half_open(node):
+            _, low, high = (*node.input, "", "")[:3]
+            node.op_type = "Max" if low else "Min" if high else "Identity"
+            bound = low or high
+            del node.input[1:]
+            node.input.extend([bound] if bound else [])
+    return Model(proto, model.name)
+
+
+def _is_half_open(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Clip" and not all((*node.input, "", "")[1:3])
 
 
 def _has_amx() -> bool:

@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper
 
 from nnpf.engines import ENGINES, Settings, select_engine
 from nnpf.errors import NnpfError
-from nnpf.model import load
+from nnpf.model import Model, load
 from tests.nnpf.onnx_graphs import blur_filter, graph, identity_filter
 
 
@@ -127,3 +128,31 @@ def test_deterministic_results_do_not_depend_on_threads(engine: str) -> None:
         network = select_engine(engine, "cpu", settings=settings).compile(model)
         results += [network.run({"input": x}).copy(), network.another().run({"input": x}).copy()]
     assert all(np.array_equal(result, results[0]) for result in results)
+
+
+CLIPS = [[], ["low"], ["low", "high"], ["", "high"], ["low", ""]]
+
+
+def clip(source: str, bounds: list[str], before: onnx.NodeProto) -> Model:
+    constants = {"low": np.float32(-0.25), "high": np.float32(0.5)}
+    used = {name: np.asarray(constants[name]) for name in bounds if name}
+    nodes = [before, helper.make_node("Clip", [source, *bounds], ["y"])]
+    return graph(nodes, {"x": ((3, 4, 4), TensorProto.FLOAT)}, constants=used, output_rank=3)
+
+
+@pytest.mark.parametrize("bounds", CLIPS)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_clip_with_any_of_its_bounds(engine: str, bounds: list[str]) -> None:
+    x = np.linspace(-1, 1, 48, dtype=np.float32).reshape(3, 4, 4)
+    low = -0.25 if "low" in bounds else -np.inf
+    high = 0.5 if "high" in bounds else np.inf
+    model = clip("negative", bounds, helper.make_node("Neg", ["x"], ["negative"]))
+    result = select_engine(engine, "cpu").compile(model).run({"x": x})
+    np.testing.assert_array_equal(result, np.clip(-x, low, high))
+
+
+@pytest.mark.parametrize("bounds", CLIPS)
+def test_openvino_says_what_it_cannot_convert_before_a_clip(bounds: list[str]) -> None:
+    model = clip("found", bounds, helper.make_node("Det", ["x"], ["found"]))
+    with pytest.raises(NnpfError, match="OpenVINO cannot read it"):
+        select_engine("openvino", "cpu").compile(model)
