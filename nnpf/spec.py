@@ -314,8 +314,9 @@ def _base(spec: Spec, path: KeyPath, entry: Mapping[str, Any], target: Target) -
     elif "nnpfc_payload" in given:
         identity["nnpfc_mode_idc"] = nnpf.MODE_NNC
     else:
-        uri = _uri_for(target.decoder, spec.folder / file) if file is not None else ""
-        uri = entry.get("uri", uri)
+        uri = entry.get("uri", "")
+        if file is not None and "uri" not in entry:
+            uri = _uri_for(spec, path, file, target.decoder)
         tag = _tag_of(file or uri)
         identity |= {
             "nnpfc_mode_idc": nnpf.MODE_URI,
@@ -340,11 +341,15 @@ def _tag_of(file: str) -> str:
     return describe.PT2_TAG if file.endswith(".pt2") else describe.ONNX_TAG
 
 
-def _uri_for(decoder: Decoder | None, file: Path) -> str:
+def _uri_for(spec: Spec, path: KeyPath, file: str, decoder: Decoder | None) -> str:
     """How the message names a model file: by its name; or as the decoder wants it, by its path on this machine."""
-    if decoder is not None and decoder.uri_prefix:
-        return decoder.uri_prefix + file.resolve().as_posix()
-    return local_uri(file.name)
+    if decoder is None or not decoder.uri_prefix:
+        return local_uri(Path(file).name)
+    absolute = (spec.folder / file).resolve().as_posix()
+    if quote(absolute) != absolute:  # the decoder opens what is written, and does not know of %XX
+        problem = f"{decoder.name} opens the path as the URI spells it, and a URI spells {absolute} with %XX"
+        raise spec.error((*path, "base"), f"{problem}: move the model, or give the URI")
+    return decoder.uri_prefix + absolute
 
 
 def local_uri(path: str) -> str:

@@ -258,6 +258,14 @@ def test_for_nokia_the_base_is_named_by_its_place_on_this_machine(tmp_path):
     assert base.nnpfc_uri == f"file://{tmp_path}/tint_red.onnx"
 
 
+def test_for_nokia_a_path_that_a_uri_spells_otherwise_is_refused(tmp_path):
+    folder = tmp_path / "my models"
+    folder.mkdir()
+    shutil.copy(ROOT / "samples/filters/tint_red.onnx", folder)
+    with pytest.raises(spec.SpecError, match=r"filters\[0\].base: nokia-vvdec opens the path .* with %XX: move"):
+        placed("filters: [{id: 1, base: tint_red.onnx}]", folder, decoder=NOKIA)
+
+
 def test_for_nokia_what_it_does_not_take_is_refused():
     text = "filters:\n- id: 1\n  base: filters/tint_red.onnx\n  uri: tint_red.onnx\n"
     assert "filters[0].nnpfc.nnpfc_uri: 'tint_red.onnx', must begin with file://" in problem(text, decoder=NOKIA)
