@@ -64,6 +64,7 @@ def inject(
     elements: Mapping[str, object] | None = None,
     on_existing: OnExisting | None = None,
     decoder: str | None = None,
+    layer_id: int | None = None,
     checked: bool = True,
     codec: Codec | None = None,
     force: bool = False,
@@ -86,6 +87,7 @@ def inject(
         elements: of the messages, by the standard's names: {"nnpfc_padding_type": 1}.
         on_existing: what becomes of NNPFC and NNPFA messages that are there: error (the default), replace or keep.
         decoder: write what this decoder needs: vtm or nokia-vvdec.
+        layer_id: nuh_layer_id of the pictures that get messages; None: all layers.
         checked: refuse messages that break a rule of the standard.
         codec: None: by the file's name, else by its first NAL units.
         force: replace a file that exists.
@@ -121,7 +123,9 @@ def inject(
                 decoder=chosen,
             )
             given, follow = case.specification(), case.follows_updates
-        options = InjectOptions(decoder=chosen, checked=checked, on_existing=on_existing, follow_updates=follow)
+        options = InjectOptions(
+            decoder=chosen, checked=checked, on_existing=on_existing, follow_updates=follow, layer_id=layer_id
+        )
         plan = injection.plan(given, source, options)
         with (
             open_output(output, force=force, inputs=[stream]) as file,

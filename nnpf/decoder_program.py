@@ -11,8 +11,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -20,10 +20,16 @@ from nnpf import limits
 from nnpf.errors import NnpfError
 from nnpf.frames import Format, Frame, read_frame
 from nnpf.intake import DecodedSource
+from vsei.annexb import NalUnit, read_chunks, split
+from vsei.errors import VseiError
+from vsei.nal import Codec, Vvc, is_sei, is_vcl, read_header
+from vsei.source import write_units
+from vsei.vvc.nal_units import HeaderState
 
 # How often a program that writes nothing is asked whether it still runs.
 _POLL_S = 0.2
 _SHOWN_LINES = 3
+_MAX_LAYERS = 64  # nuh_layer_id has 6 bits
 _LOG_BYTES = 4096  # the end of what it printed, in which these are looked for
 
 
@@ -35,11 +41,56 @@ def find(program: str) -> str:
     return found
 
 
-def _command(program: str, stream: Path, output: Path) -> list[str]:
+def _command(program: str, stream: Path, output: Path, layer_id: int) -> list[str]:
     command = [program, "-b", str(stream), "-o", str(output)]
-    if "decoderapp" in Path(program).name.lower():
-        return [*command, "-d", "0"]  # VTM: at the bit depth of the stream
-    return command
+    if not _is_vtm(program):
+        return command
+    command += ["-d", "0"]  # at the bit depth of the stream
+    wanted = _output_layer_set(stream, layer_id)
+    return command if wanted is None else [*command, "-p", str(wanted)]
+
+
+def _is_vtm(program: str) -> bool:
+    return "decoderapp" in Path(program).name.lower()
+
+
+def _without_sei(nal_units: Iterable[NalUnit]) -> Iterator[NalUnit]:
+    for nal in nal_units:
+        try:
+            header = read_header(Codec.VVC, nal.data)
+        except VseiError:
+            header = None  # broken: the decoder may have an opinion of it
+        if header is None or not is_sei(Codec.VVC, header.nal_unit_type):
+            yield nal
+
+
+def _output_layer_set(stream: Path, layer_id: int) -> int | None:
+    """The first output layer set that outputs a layer (TargetOlsIdx); None where the stream has one layer only."""
+    state = HeaderState()
+    with stream.open("rb") as file, suppress(VseiError):  # what is broken is the decoder's to say
+        for nal in split(read_chunks(file)):
+            header = read_header(Codec.VVC, nal.data)
+            if is_vcl(Codec.VVC, header.nal_unit_type):
+                break
+            if header.nal_unit_type == Vvc.VPS:
+                state.take(header, nal.data)
+    for vps in state.sets.vps.values():
+        for index, layers in enumerate(vps.output_layers):
+            if layer_id in layers:
+                return index
+        raise NnpfError(f"no output layer set outputs layer {layer_id}", subject=str(stream))
+    return None
+
+
+def _pipe_for(folder: Path, program: str, layer_id: int) -> Path:
+    """A new named pipe for pictures of one layer. VTM puts the layer into the name where a stream has several, and
+    writes all layers of an output layer set."""
+    pipe = folder / "decoded.yuv"
+    os.mkfifo(pipe)
+    if _is_vtm(program):
+        for layer in range(_MAX_LAYERS):
+            pipe.with_suffix(f".layer{layer}.yuv").symlink_to(pipe if layer == layer_id else os.devnull)
+    return pipe
 
 
 class _Pipe:
@@ -76,13 +127,17 @@ class _Pipe:
 
 
 @contextmanager
-def decoded_by(program: str, stream: Path) -> Iterator[DecodedSource]:
+def decoded_by(
+    program: str, nal_units: Iterable[NalUnit], codec: Codec, *, layer_id: int = 0
+) -> Iterator[DecodedSource]:
     """Pictures of a stream as another decoder gives them, for `nnpf.runner.apply`.
 
     Args:
         program: name or path of vvdecapp, DecoderApp, or anything that takes `-b STREAM -o OUTPUT` and writes cropped
             planar pictures in output order, 8 bit as bytes and more as 16-bit little-endian words.
-        stream: a file; these programs read no pipes.
+        nal_units: of the stream. They are written to a temporary file, for these programs read no pipes; of H.266
+            without SEI, which decoding does not need: NNPF messages stop VTM (docs/differences.md), nested ones VVdeC.
+        layer_id: nuh_layer_id of the pictures.
 
     Raises, when pictures are taken:
         NnpfError: the program fails, or is silent for too long.
@@ -91,10 +146,14 @@ def decoded_by(program: str, stream: Path) -> Iterator[DecodedSource]:
     if not hasattr(os, "mkfifo"):
         raise NnpfError("decoder programs need named pipes, which this system does not have", subject=program)
     with tempfile.TemporaryDirectory(prefix="nnpf-") as folder, tempfile.TemporaryFile() as log:
-        pipe = Path(folder) / "decoded.yuv"
-        os.mkfifo(pipe)
+        stream = Path(folder) / "stream"
+        with stream.open("wb") as file:
+            write_units(file, _without_sei(nal_units) if codec is Codec.VVC else nal_units)
+        pipe = _pipe_for(Path(folder), path, layer_id)
         descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-        process = subprocess.Popen(_command(path, stream, pipe), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            _command(path, stream, pipe, layer_id), stdout=log, stderr=log, stdin=subprocess.DEVNULL
+        )
         source = cast(BinaryIO, _Pipe(descriptor, process, program))
 
         def take(form: Format) -> Frame | None:
@@ -110,8 +169,10 @@ def decoded_by(program: str, stream: Path) -> Iterator[DecodedSource]:
 
         def failed(code: int) -> NnpfError:
             log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_BYTES))
-            lines = log.read().decode("utf-8", "replace").strip().splitlines()[-_SHOWN_LINES:]
-            return NnpfError(f"failed with {code}: {' / '.join(lines) or 'it printed nothing'}", subject=program)
+            lines = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
+            told = [line for line in lines if "error" in line.lower()] or lines
+            said = " / ".join(told[-_SHOWN_LINES:]) or "it printed nothing"
+            return NnpfError(f"failed with {code}: {said}", subject=program)
 
         try:
             yield take

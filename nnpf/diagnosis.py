@@ -6,11 +6,9 @@ import hashlib
 import re
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 from nnpf.errors import NnpfError
@@ -120,14 +118,11 @@ def _decoded_by(path: str) -> str:
     from nnpf.decoder_program import decoded_by
 
     stream = STREAMS[0]
-    with tempfile.TemporaryDirectory(prefix="nnpf-") as folder:
-        file = Path(folder) / "probe.266"
-        file.write_bytes(stream.data)
-        with (
-            decoded_by(path, file) as decoded,
-            runner.apply(split([stream.data]), stream.codec, runner.ApplyOptions(), decoded=decoded) as pictures,
-        ):
-            found = [_md5(plane.tobytes() for plane in shown.frame.file_planes()) for shown in pictures]
+    with (
+        decoded_by(path, split([stream.data]), stream.codec) as decoded,
+        runner.apply(split([stream.data]), stream.codec, runner.ApplyOptions(), decoded=decoded) as pictures,
+    ):
+        found = [_md5(plane.tobytes() for plane in shown.frame.file_planes()) for shown in pictures]
     if found != [stream.md5]:
         raise NnpfError("decodes to other samples than it should")
     return path

@@ -188,6 +188,7 @@ class InjectOptions:
         on_existing: what becomes of NNPFC and NNPFA messages that the stream has; None: as the specification says.
         follow_updates: the base is active until an update comes (see `CommonCase.follows_updates`).
         rate: pictures per second of a byte stream, where pictures are named by times; None: as it says itself.
+        layer_id: nuh_layer_id of the pictures that get messages; None: all of them.
         note: called with what a user should know, and the rule that says so.
     """
 
@@ -196,6 +197,7 @@ class InjectOptions:
     on_existing: OnExisting | None = None
     follow_updates: bool = False
     rate: Fraction | None = None
+    layer_id: int | None = None
     note: Note = lambda _, __: None
 
 
@@ -262,17 +264,18 @@ def plan(given: Spec, source: Stream, options: InjectOptions = InjectOptions()) 
         raise given.error(["codec"], f"{wanted}, the stream is {codec.value}")
     target = Target(
         codec=codec,
-        picture=_picture_format(source),
+        picture=_picture_format(source, options.layer_id),
         decoder=options.decoder,
         checked=options.checked,
         note=options.note,
     )
     placements = spec.placements(given, codec, target)
-    by_picture = at_times([p.pictures for p in placements], source, options.rate)
+    by_picture = [replace(p.pictures, layer_id=options.layer_id) for p in placements]
+    by_picture = at_times(by_picture, source, options.rate)
     placements = [replace(p, pictures=pictures) for p, pictures in zip(placements, by_picture, strict=True)]
     taken = spec.taken(given, codec)
     decided: Sequence[frozenset[int]] | None = None
-    if options.decoder is not None or any(p.pictures.needs_headers for p in placements):
+    if options.decoder is not None or options.layer_id is not None or any(p.pictures.needs_headers for p in placements):
         source.keep()
         decided = edit.pictures_of_stream(source.nal_units, codec, [p.pictures for p in placements])
         for placement, indices in zip(placements, decided, strict=True):
@@ -281,10 +284,11 @@ def plan(given: Spec, source: Stream, options: InjectOptions = InjectOptions()) 
     if options.follow_updates and decided is not None:
         decided = _following(source, decided)
     if options.decoder is not None and decided is not None:
-        from vsei.arranging import arrange
+        from vsei.arranging import arrange, orders
 
         starts = [group.start for group in groups(source.nal_units(), codec) if group.start is not None]
-        decided = arrange(placements, decided, starts, options.decoder)
+        order = orders(source.nal_units(), codec) if options.decoder.activation_once else {}
+        decided = arrange(placements, decided, starts, options.decoder, order)
         # The arrangement has dealt with it: what it adds may lie beyond.
         placements = [replace(p, clvs=None) for p in placements]
     found = Plan(
@@ -310,10 +314,10 @@ def _following(source: Stream, decided: Sequence[frozenset[int]]) -> Sequence[fr
     return [*before, *updates, left, *found]
 
 
-def _picture_format(source: Stream) -> PictureFormat | None:
-    """The format of the first picture, where its headers can be read."""
-    units = picture_units(split([source.head]), source.codec)
-    return next((unit.picture.format for unit in units if unit.picture is not None), None)
+def _picture_format(source: Stream, layer_id: int | None) -> PictureFormat | None:
+    """The format of the first picture of a layer, where its headers can be read."""
+    pictures = (unit.picture for unit in picture_units(split([source.head]), source.codec))
+    return next((p.format for p in pictures if p is not None and layer_id in (None, p.layer_id)), None)
 
 
 def _check(source: Stream, found: Plan, target: Target) -> None:

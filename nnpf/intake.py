@@ -21,6 +21,7 @@ from nnpf.activation import ActivationState, Active, Known, Timeline
 from nnpf.characteristics import num_input_pics, out_of_range
 from nnpf.errors import NnpfError
 from nnpf.frames import Format, Frame
+from nnpf.layer_data import LayerData
 from nnpf.layer_messages import LayerMessages
 from nnpf.picture_hash import differing
 from vsei.annexb import NalUnit
@@ -133,8 +134,8 @@ class _Stream:
         self._begun = False  # whether a picture came at which decoding can start
         self._before = 0  # pictures before that
 
-    def units(self) -> Iterator[tuple[PictureUnit, Picture]]:
-        """Picture units of the layer in decoding order, their messages taken in."""
+    def units(self, skip: Callable[[PictureUnit], None] | None = None) -> Iterator[tuple[PictureUnit, Picture]]:
+        """Picture units of the layer in decoding order, their messages taken in. `skip`: is given those of others."""
         first_problem: VseiError | None = None
         for unit in self._units:
             picture = unit.picture
@@ -151,6 +152,8 @@ class _Stream:
                 continue
             if picture.layer_id != self._layer:
                 self._messages.of(unit, picture)
+                if skip is not None:
+                    skip(unit)
                 continue
             self._begun |= picture.random_access or picture.output
             self._before += not self._begun
@@ -305,10 +308,11 @@ def _decoded(
     from nnpf.decoding import CodedPicture, decode
 
     stream = _Stream(nal_units, codec, layer_id, ordered=False, faults=faults)
-    units = stream.units()
+    layer = LayerData(codec, layer_id)
+    units = stream.units(layer.skip)
     first = next(units, None)
     if first is None:
-        raise NnpfError("the stream has no picture")
+        raise _no_picture(layer_id)
     # The decoder must know before it starts whether any picture has 8 bits. The first one tells; a change is refused.
     eight_bit = first[1].format.bit_depth_luma == 8
 
@@ -317,13 +321,7 @@ def _decoded(
         for unit, picture in chain((first,), units):
             if (picture.format.bit_depth_luma == 8) != eight_bit:
                 raise NnpfError("the bit depth changes between 8 and more inside the stream; decode it in parts")
-            data = b"".join(
-                part
-                for nal, header in zip(unit.units, unit.headers, strict=True)
-                if header is not None and header.layer_id == layer_id
-                for part in (b"\0\0\0\1", nal.data)
-            )
-            yield CodedPicture(data, picture.decode_index, after_eos)
+            yield CodedPicture(layer.of(unit, picture), picture.decode_index, after_eos)
             after_eos = any(header is not None and header.name in ("EOS", "EOB") for header in unit.headers)
 
     last: tuple[int, int] | None = None
@@ -381,7 +379,11 @@ def announced_pictures(nal_units: Iterable[NalUnit], codec: Codec, *, layer_id: 
             yield stream.ready(picture, _zeros(picture_format(picture.format)), None)
             empty = False
     if empty:
-        raise NnpfError("the stream has no picture")
+        raise _no_picture(layer_id)
+
+
+def _no_picture(layer_id: int) -> NnpfError:
+    return NnpfError("the stream has no picture" + f" of layer {layer_id}" * (layer_id > 0))
 
 
 def _zeros(form: Format) -> Frame:
@@ -446,7 +448,7 @@ def _given(
             whole = check_hashes and form == _whole_format(picture.format)
             yield stream.ready(picture, frame, frame if whole else None)
     if form is None:
-        raise NnpfError("the stream has no picture")
+        raise _no_picture(layer_id)
     if missing:
         faults.note(f"{missing} decoded pictures are missing at the end")
     elif source(form) is not None:

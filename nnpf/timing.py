@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -102,11 +102,16 @@ def at_times(selections: Sequence[Selection], stream: Stream, rate: Fraction | N
         return list(selections)
     stream.keep()
     shown = sorted(_shown(stream, rate))
-    return [selection_at(one, shown) if one.kind == "time" else one for one in selections]
+    return [_by_picture(one, shown) if one.kind == "time" else one for one in selections]
 
 
-def _shown(stream: Stream, rate: Fraction | None) -> Iterator[tuple[Fraction, int]]:
-    """When each picture is shown, and its index in decoding order."""
+def _by_picture(selection: Selection, shown: Iterable[tuple[Fraction, int, int]]) -> Selection:
+    wanted = [(seconds, index) for seconds, index, layer_id in shown if selection.layer_id in (None, layer_id)]
+    return selection_at(selection, wanted)
+
+
+def _shown(stream: Stream, rate: Fraction | None) -> Iterator[tuple[Fraction, int, int]]:
+    """When each picture is shown, its index in decoding order, and its layer."""
     if isinstance(stream, Source):
         rate = rate or frame_rate(split([stream.head]), stream.codec)
         if rate is None:
@@ -114,10 +119,10 @@ def _shown(stream: Stream, rate: Fraction | None) -> Iterator[tuple[Fraction, in
         pictures = (unit.picture for unit in picture_units(stream.nal_units(), stream.codec))
         for output_index, picture in with_output_index(pictures, lambda picture: picture):
             if picture is not None and output_index is not None:
-                yield Fraction(output_index) / rate, picture.decode_index
+                yield Fraction(output_index) / rate, picture.decode_index, picture.layer_id
         return
     timing = Timing(stream, None)  # type: ignore[arg-type]
     for group in groups(timing.nal_units(), stream.codec):
         origin = timing.origin(group.start.decode_index) if group.start is not None else None
         if group.start is not None and origin is not None and origin.seconds is not None:
-            yield origin.seconds, group.start.decode_index
+            yield origin.seconds, group.start.decode_index, group.start.layer_id

@@ -20,6 +20,7 @@ from vsei.messages import NnpfActivation, NnpfCharacteristics
 from vsei.nal import Codec
 from vsei.pictures import picture_units
 from vsei.rules.decoders import Decoder
+from vsei.sei import SeiMessage
 
 Pictures = list[set[int]]
 
@@ -92,12 +93,14 @@ def arrange(
     decided: Sequence[frozenset[int]],
     starts: Sequence[PictureStart],
     decoder: Decoder,
+    order: Mapping[int, Order],
 ) -> list[frozenset[int]]:
     """The pictures of each placement, as the decoder needs them.
 
     Args:
         decided: the decode indices of each placement's pictures.
         starts: all pictures of the stream.
+        order: from `orders`; only for a decoder with `activation_once`.
 
     Raises:
         VseiError: there is no such arrangement that filters the same pictures in the same way.
@@ -109,6 +112,8 @@ def arrange(
             indices -= {i for i in indices if starts[i].clvs != placement.clvs}
     if any(start.layer_id != starts[0].layer_id for start in starts):
         raise VseiError(f"{decoder.version}: streams of one layer only")
+    if decoder.activation_once:
+        _leave_out_repeats(placements, kinds, pictures, order)
     if decoder.base_resets:
         _repeat_after_bases(kinds, pictures, starts)
     if not decoder.different_messages:
@@ -138,6 +143,23 @@ def _by_picture(kinds: Sequence[_Nnpf | None], pictures: Pictures) -> Mapping[in
             for picture in indices:
                 found[picture].append(i)
     return found
+
+
+def _leave_out_repeats(
+    placements: Sequence[Placement], kinds: Sequence[_Nnpf | None], pictures: Pictures, order: Mapping[int, Order]
+) -> None:
+    """An activation that is in force does not come again in its CLVS: for receivers that start later it would."""
+    at = _by_picture(kinds, pictures)
+    in_force: dict[tuple[int, int], SeiMessage | None] = {}  # by CLVS and nnpfc_id
+    for picture in sorted(order.keys() & at.keys(), key=lambda index: (order[index], index)):
+        for i in at[picture]:
+            kind, message = kinds[i], placements[i].message
+            if kind is None or kind.characteristics:
+                continue
+            key = order[picture].clvs, kind.id
+            if in_force.get(key) == message:
+                pictures[i].discard(picture)
+            in_force[key] = None if kind.ends else message
 
 
 def _repeat_after_bases(kinds: Sequence[_Nnpf | None], pictures: Pictures, starts: Sequence[PictureStart]) -> None:

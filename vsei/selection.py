@@ -27,18 +27,19 @@ FORMS = (
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Pictures by one of their properties. `ranges` are inclusive; empty for the kinds that need no numbers. `spans`
-    are the same in seconds.
+    are the same in seconds. `layer_id`: only pictures with that nuh_layer_id; None: of all layers.
 
-    Kinds: all; first (of the stream); random_access (IRAP and GDR pictures); clvs_start; segments (random access
-    pictures, and of the pictures that lead each in output order the first: what persists in output order from there on
-    holds for all pictures, wherever decoding starts); decode (index in decoding order); clvs (first picture of those
-    CLVSs); poc (PicOrderCntVal, in every CLVS); output (index in output order); time (what is on screen then; a
-    bitstream has no times, so `at_times` has to make another selection of it first).
+    Kinds: all; first (of the stream, or of the layer); random_access (IRAP and GDR pictures); clvs_start; segments
+    (random access pictures, and of the pictures that lead each in output order the first: what persists in output order
+    from there on holds for all pictures, wherever decoding starts); decode (index in decoding order); clvs (first
+    picture of those CLVSs); poc (PicOrderCntVal, in every CLVS); output (index in output order of its layer); time
+    (what is on screen then; a bitstream has no times, so `at_times` has to make another selection of it first).
     """
 
     kind: Kind
     ranges: tuple[tuple[int, int], ...] = ()
     spans: tuple[tuple[Fraction, Fraction], ...] = ()
+    layer_id: int | None = None
 
     @property
     def needs_headers(self) -> bool:
@@ -56,11 +57,13 @@ class Selection:
         Args:
             leads: it is, of the pictures that lead a random access picture, the one that is output first.
         """
+        if self.layer_id is not None and start.layer_id != self.layer_id:
+            return False
         match self.kind:
             case "all":
                 return True
             case "first":
-                return start.decode_index == 0
+                return start.decode_index == 0 if self.layer_id is None else start.clvs_start and start.clvs == 0
             case "random_access":
                 return start.random_access
             case "clvs_start":
@@ -79,6 +82,9 @@ class Selection:
                 raise ValueError(f"{self}: at_times has to come first")
 
     def __str__(self) -> str:
+        return self._written() if self.layer_id is None else f"{self._written()} of layer {self.layer_id}"
+
+    def _written(self) -> str:
         if self.spans:
             return "time:" + ",".join(
                 f"{float(a):g}" if a == b else f"{float(a):g}-{float(b):g}" for a, b in self.spans

@@ -25,7 +25,7 @@ def script(folder: Path, body: str) -> str:
 
 def run(program: str, stream: Path) -> list[str]:
     with (
-        decoded_by(program, stream) as source,
+        decoded_by(program, nal_units(stream), Codec.VVC) as source,
         apply(nal_units(stream), Codec.VVC, ApplyOptions(), decoded=source) as pictures,
     ):
         return [md5([shown.frame]) for shown in pictures]

@@ -34,10 +34,10 @@ def stream(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def applied(stream: Path, program: str) -> int:
-    units = split([stream.read_bytes()])
+    data = stream.read_bytes()
     with (
-        decoded_by(program, stream) as source,
-        apply(units, Codec.AVC, ApplyOptions(), decoded=source) as pictures,
+        decoded_by(program, split([data]), Codec.AVC) as source,
+        apply(split([data]), Codec.AVC, ApplyOptions(), decoded=source) as pictures,
     ):
         return sum(1 for _ in pictures)
 

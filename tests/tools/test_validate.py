@@ -64,7 +64,7 @@ def test_a_finding_is_one_line_with_rule_clause_place_and_element(shared, capsys
         "violation nnpfc-base-properties (H.274 8.28.1.2): NAL unit 2 at 276, picture 0 POC 0: nnpfc: "
         "nnpfc_property_present_flag: 0 in a base filter\n"
     )
-    assert err == f"{path}: H.266, 9 pictures: 1 violations, 0 warnings: nnpfc-base-properties 1\n"
+    assert err == f"{path}: H.266, 9 pictures: 1 violation, 0 warnings: nnpfc-base-properties 1\n"
 
 
 def test_payloads_are_decoded(shared, capsys):

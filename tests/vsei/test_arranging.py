@@ -72,7 +72,7 @@ def arranged(data, decoder, *placements):
     ]
     decided = edit.decide(split([data]), Codec.VVC, suffixed)
     starts = [g.start for g in groups(split([data]), Codec.VVC) if g.start]
-    found = arrange(suffixed, decided, starts, decoder)
+    found = arrange(suffixed, decided, starts, decoder, orders(split([data]), Codec.VVC))
     injected = edit.inject(split([data]), Codec.VVC, suffixed, found)
     broken = {
         f.rule.name
@@ -90,7 +90,7 @@ def test_for_vtm_an_update_waits_for_the_next_picture(data):
         ("decode:0,7,32", update(1)),
         ("decode:1,33", activation(1, 0)),
     )
-    assert found == [[0, 32], [1, 7, 33], [1, 33]]
+    assert found == [[0, 32], [1, 7, 33], [1]]
     assert broken == set()
 
 
@@ -103,6 +103,22 @@ def test_for_vtm_filters_spread_over_pictures(data):
     )
     assert found[:4] == [[0, 32], [1, 33], [2, 34], [3, 35]]
     assert broken == set()
+
+
+def test_for_vtm_an_activation_in_force_does_not_come_again(data):
+    """It stops at the end for activations in its picture buffer whose filter came with a picture that is gone."""
+    found, _ = arranged(data, VTM, ("random_access", base(1)), ("segments", activation(1, 1)))
+    assert found == [[0, 32], [5]]  # picture 5 is shown first
+    found, _ = arranged(
+        data,
+        VTM,
+        ("random_access", base(1)),
+        ("decode:1", update(1)),
+        ("poc:0,20,40", activation(1, 1)),
+        ("poc:16", activation(1, 0)),
+    )
+    order = orders(split([data]), Codec.VVC)
+    assert [sorted(order[index].poc for index in indices) for indices in found[2:]] == [[0, 20], [16]]
 
 
 def test_for_vtm_repeats_of_one_message_stay_together(data):
@@ -162,7 +178,7 @@ def test_several_layers_are_refused(data):
     from dataclasses import replace
 
     with pytest.raises(VseiError, match="streams of one layer only"):
-        arrange([], [], [*starts, replace(starts[0], layer_id=1)], VTM)
+        arrange([], [], [*starts, replace(starts[0], layer_id=1)], VTM, {})
 
 
 def test_a_base_is_active_until_an_update_comes():

@@ -612,6 +612,11 @@ IN_A_STREAM = {
         [at(0, BASE, ON), at(1, UPDATE), at(2, NO_OUTPUT_FLAGS), at(3, CANCEL)],
     ),
     "vtm-output-flags-by-chance": ([at(0, BASE, ON)], [at(0, BASE), at(0, ON, suffix=True)]),
+    # Picture 32 is the next one that is output after picture 0.
+    "vtm-activation-repeated": (
+        [at(0, BASE, ON), at(32, ON)],
+        [at(0, BASE, ON, ON), at(1, ON), at(2, CANCEL), at(32, ON)],
+    ),
     "vtm-resampling": ([at(0, half_width(), ON)], [at(0, half_width())]),
     "vtm-properties": (
         [at(0, ONE_MESSAGE["nnpfc-base-properties"][0], nnpfa(nnpfa_target_id=0))],

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -27,7 +26,7 @@ from nnpf_tools.streams import STREAM_HELP, add_container_arguments, open_source
 from vsei.annexb import split
 from vsei.colour import colour
 from vsei.frame_rate import frame_rate
-from vsei.source import Source, write_units
+from vsei.source import Source
 
 if TYPE_CHECKING:
     from nnpf.containers import Track
@@ -124,8 +123,8 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise UsageError("--frames is at least 1")
     if args.yuv == PIPE and args.stream == PIPE:
         raise UsageError("stream and decoded pictures cannot both come from standard input")
-    if args.decoder is not None and (args.yuv is not None or args.stream == PIPE):
-        raise UsageError("--decoder wants a stream that is a file, and no --yuv")
+    if args.decoder is not None and args.yuv is not None:
+        raise UsageError("--decoder and --yuv are two ways to have decoded pictures: give one")
     if args.output == PIPE and args.json:
         raise UsageError("the pictures and --json cannot both go to standard output; use --report FILE")
     _check_name(args.output)
@@ -165,12 +164,8 @@ def _decoded(
     if args.decoder is not None:
         from nnpf.decoder_program import decoded_by
 
-        path = Path(args.stream)
-        if not isinstance(source, Source):  # such programs read byte streams only
-            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nnpf-"))) / "stream"
-            with path.open("wb") as whole:
-                write_units(whole, source.nal_units())
-        return stack.enter_context(decoded_by(args.decoder, path))
+        source.keep()
+        return stack.enter_context(decoded_by(args.decoder, source.nal_units(), source.codec, layer_id=args.layer))
     if args.yuv is None:
         return None
     from nnpf.frames import read_frame, read_y4m

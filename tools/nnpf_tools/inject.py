@@ -101,6 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("vtm", "nokia-vvdec"),
         help="write what this decoder needs: `nnpf validate --list-rules` says what that is",
     )
+    parser.add_argument("--layer", metavar="ID", type=int, help="nuh_layer_id of the pictures (default: all layers)")
     parser.add_argument("--no-check", action="store_true", help="write messages that break the standard, too")
     parser.add_argument("-n", "--dry-run", action="store_true", help="print what would be done, write nothing")
     parser.add_argument(
@@ -148,6 +149,7 @@ def run(args: argparse.Namespace) -> int:
             on_existing=args.on_existing,
             follow_updates=case is not None and case.follows_updates,
             rate=args.fps,
+            layer_id=args.layer,
             note=report.note,
         )
         try:

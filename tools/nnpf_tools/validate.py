@@ -124,9 +124,8 @@ def _text(findings: Iterable[Finding], args: argparse.Namespace, codec: Codec, c
     if not args.quiet:
         title = "standard input" if args.stream == PIPE else args.stream
         each = ", ".join(f"{name} {count}" for name, count in rules.most_common())
-        verdict = (
-            f"{levels[Level.VIOLATION]} violations, {levels[Level.WARNING]} warnings: {each}" if rules else "clean"
-        )
+        counted = (f"{levels[level]} {level.name.lower()}{'s' * (levels[level] != 1)}" for level in Level)
+        verdict = f"{', '.join(counted)}: {each}" if rules else "clean"
         print(f"{title}: {codec.standard}, {counts.pictures} pictures: {verdict}", file=sys.stderr)
     return levels[Level.VIOLATION]
 

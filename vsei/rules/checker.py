@@ -314,6 +314,9 @@ class Checker:
             unit.activations.setdefault(m.nnpfa_target_id, context.found.coded.payload)
             if context.filter is not None:
                 context.filter.active = bool(m.nnpfa_persistence_flag) and not m.nnpfa_cancel_flag
+                context.filter.in_force = None
+                if context.filter.active and unit.picture is not None:
+                    context.filter.in_force = unit.picture.poc, context.found.coded.payload
         elif isinstance(context, CharacteristicsSeen):
             _remember_filter(context, keep_payload=self._check_payload is not None)
 

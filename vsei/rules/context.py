@@ -150,7 +150,8 @@ class FilterSeen:
         updated: an update came.
         first_update_poc: the smallest POC of the pictures with one.
         updated_since_base: an update came after the last base.
-        active: the last NNPFA for it persists.
+        active: the last NNPFA for it persists, and no base came since.
+        in_force: POC and payload of the last NNPFA for it, where that persists.
         formats: of the pictures that the properties were checked against.
         payload: nnpfc_payload of the base, where it is kept.
     """
@@ -163,6 +164,7 @@ class FilterSeen:
     first_update_poc: int | None = None
     updated_since_base: bool = False
     active: bool = False
+    in_force: tuple[int, bytes] | None = None
     formats: set[PictureFormat] = field(default_factory=set)
     payload: bytes | None = None
 

@@ -31,6 +31,7 @@ class Decoder:
             picture, after it.
         update_wins: once an update came, it is used, whatever nnpfa_target_base_flag says.
         update_base: the file that updates are applied to, whatever nnpfc_uri of the base says.
+        activation_once: an activation that persists is not to come again while it is in force.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Decoder:
     base_resets: bool = False
     update_wins: bool = False
     update_base: str | None = None
+    activation_once: bool = False
 
 
 # The reference software. It applies no filter, but it refuses streams.
@@ -60,6 +62,9 @@ VTM = Decoder(
     },
     max_id=(1 << 31) - 1,
     different_messages=False,
+    # At the end of the stream it checks the activations of the pictures that its buffer holds. Of the filters it knows
+    # by then only those of a first picture of a CLVS that the buffer holds, too; else it stops.
+    activation_once=True,
 )
 
 # github.com/nokia/fraunhoferhhi-vvdec, commit 8db4b94 (April 2026)

@@ -147,6 +147,23 @@ def _checked_by_mistake(a: ActivationSeen) -> bool:
 
 @BOOK.rule(
     ActivationSeen,
+    "vtm-activation-repeated",
+    WHERE,
+    "An NNPFA that is in force does not come again in its CLVS. At the end of the stream the decoder looks for the "
+    "filters of all activations in its picture buffer, and finds those of the first picture of a CLVS in it alone.",
+    Level.WARNING,
+)
+def activation_in_force_is_not_repeated(a: ActivationSeen) -> Iterator[Broken]:
+    before = a.filter.in_force if a.filter is not None else None
+    if before is None or a.unit.picture is None:
+        return
+    poc, payload = before
+    if payload == a.found.coded.payload and poc < a.unit.picture.poc:
+        yield Broken(None, "again: the decoder stops if its buffer has this picture at the end, and not the first one")
+
+
+@BOOK.rule(
+    ActivationSeen,
     "vtm-resampling",
     WHERE,
     "No filter with resolution resampling is active: the decoder stops at the end, and pictures are missing.",

@@ -133,6 +133,7 @@ class VvcPictureReader:
             max_num_reorder=MAX_DPB_SIZE if sps.max_num_reorder is None else sps.max_num_reorder,
             max_latency=sps.max_latency,
             no_output_of_prior_pics=bool(prior),
+            inter_layer=bool(sps.values.get("sps_inter_layer_prediction_enabled_flag")),
         )
 
     def _poc(self, header: NalHeader, ph: PictureHeader, layer: _Layer, starts: bool) -> int:

@@ -24,10 +24,12 @@ class Vps:
 
     Attributes:
         direct_ref_layers: by nuh_layer_id, the nuh_layer_ids of the direct reference layers.
+        output_layers: of each output layer set, the nuh_layer_ids of the layers that are output.
     """
 
     values: Values
     direct_ref_layers: dict[int, tuple[int, ...]]
+    output_layers: tuple[frozenset[int], ...]
 
 
 def video_parameter_set_rbsp(s: Syntax) -> Vps:
@@ -71,6 +73,9 @@ def video_parameter_set_rbsp(s: Syntax) -> Vps:
     num_ptls = s.values.get("vps_num_ptls_minus1") + 1
     total_num_olss = len(output_layers) if mode == 2 else max_layers_minus1 + 1
     num_multi_layer_olss = _num_multi_layer_olss(mode, max_layers_minus1, output_layers, direct_ref)
+
+    if mode != 2:  # mode 1: all layers of a set are output; else the last one
+        output_layers = [set(range(i + 1)) if mode == 1 else {i} for i in range(total_num_olss)]
 
     present, max_tid = [], []
     for i in range(num_ptls):
@@ -117,6 +122,7 @@ def video_parameter_set_rbsp(s: Syntax) -> Vps:
     return Vps(
         s.values,
         {layer_ids[i]: tuple(layer_ids[j] for j in sorted(refs)) for i, refs in enumerate(direct_ref)},
+        tuple(frozenset(layer_ids[j] for j in layers) for layers in output_layers),
     )
 
 
