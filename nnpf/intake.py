@@ -318,11 +318,20 @@ def _decoded(
 
     def coded() -> Iterator[CodedPicture]:
         after_eos = False
+        held: CodedPicture | None = None
         for unit, picture in chain((first,), units):
             if (picture.format.bit_depth_luma == 8) != eight_bit:
                 raise NnpfError("the bit depth changes between 8 and more inside the stream; decode it in parts")
-            yield CodedPicture(layer.of(unit, picture), picture.decode_index, after_eos)
+            data = layer.of(unit, picture)
+            if held is not None and picture.second_field:  # FFmpeg wants a frame's fields together
+                held = replace(held, data=held.data + data)
+            else:
+                if held is not None:
+                    yield held
+                held = CodedPicture(data, picture.decode_index, after_eos)
             after_eos = any(header is not None and header.name in ("EOS", "EOB") for header in unit.headers)
+        if held is not None:
+            yield held
 
     last: tuple[int, int] | None = None
     # Cropping is done here, by the parameter sets as vsei read them: hashes are of whole pictures.

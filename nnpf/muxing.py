@@ -13,7 +13,7 @@ import heapq
 import io
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, BinaryIO, NamedTuple
@@ -25,9 +25,10 @@ from nnpf.containers import CODECS, Piece, Track, describe, packets, plainly
 from nnpf.errors import NnpfError
 from vsei import configuration
 from vsei.annexb import NalUnit, split
+from vsei.avc.nal_units import HeaderState
 from vsei.configuration import Configuration
 from vsei.errors import VseiError
-from vsei.nal import Codec
+from vsei.nal import Avc, Codec, read_header
 from vsei.pictures import Picture, PictureUnit, picture_units, with_output_index
 from vsei.source import Progress
 
@@ -107,8 +108,10 @@ class Remux:
         self._video_only = video_only
         self._waiting: deque[_Waiting] = deque()
         self._early: list[Any] = []  # packets of other streams from before the first piece
-        self._kept: list[NalUnit] = []  # of the packet that is being put together
+        self._packet: Any = None  # the one that is being put together
+        self._kept: list[NalUnit] = []  # of it
         self._untouched = True
+        self._may_have_fields = _may_have_fields(track)
         self._decoding_times = _DecodingTimes(track) if track.format is MATROSKA else None
         self._stack = ExitStack()
 
@@ -200,11 +203,21 @@ class Remux:
         else:
             self._kept += kept
             self._untouched &= untouched
-        if not self._waiting or self._waiting[0].piece.packet is not piece.packet:
+        if self._packet is None:
+            self._packet = piece.packet
+        following = self._waiting[0].piece.packet if self._waiting else None
+        if following is not None and following is not piece.packet and self._is_second_field(following):
+            self._untouched = False
+        elif following is not piece.packet:
             if self._kept:
-                self._mux_track(piece.packet if self._untouched else self._rebuilt(piece.packet))
-            self._kept, self._untouched = [], True
+                self._mux_track(self._packet if self._untouched else self._rebuilt(self._packet))
+            self._packet, self._kept, self._untouched = None, [], True
         self._mux_others(waiting.others)
+
+    def _is_second_field(self, packet: Any) -> bool:
+        """Where MPEG-TS has one PES packet for both fields of a frame, FFmpeg makes two packets of it, and the second
+        one has no times."""
+        return self._may_have_fields and packet.pts is None and packet.dts is None
 
     def _mux_track(self, packet: Any) -> None:
         packet.stream = self._streams[self.track.index]
@@ -240,6 +253,19 @@ class Remux:
         at = {piece.offset + unit.offset: index for index, unit in enumerate(piece.units)}
         new = configuration.changed(record, [(at[u.offset], bytes(u.data) + bytes(u.zeros)) for u in kept])
         self._streams[self.track.index].codec_context.extradata = new.to_bytes()
+
+
+def _may_have_fields(track: Track) -> bool:
+    """Whether frames of the track may be coded as two fields: of H.264, as the first SPS says."""
+    if track.codec is not Codec.AVC:
+        return False
+    state = HeaderState()
+    with suppress(VseiError):
+        for unit in split([track.head]):
+            header = read_header(Codec.AVC, unit.data)
+            if header.nal_unit_type == Avc.SPS:
+                state.take(header, unit.data)
+    return any(not sps.values["frame_mbs_only_flag"] for sps in state.sets.sps.values())
 
 
 class _DecodingTimes:
@@ -350,6 +376,8 @@ class Mux:
         with plainly("cannot be read by FFmpeg", None), av.open(io.BytesIO(head), format=demuxer) as raw:
             self._stream = self._output.stream_like(raw.streams.video[0], "write .mkv or .mp4")
         self._stream.time_base = 1 / rate
+        self._frames = 0
+        self._delay: int | None = None
 
     def __enter__(self) -> Mux:
         return self
@@ -363,10 +391,10 @@ class Mux:
 
         Raises:
             VseiError: its headers are broken.
-            NnpfError: it has several layers or fields.
+            NnpfError: it has several layers, or pictures that cannot be decoded.
         """
         size = 0
-        delay: int | None = None
+        frame: tuple[bytes, Picture, int | None] | None = None  # that waits for its second field
         coded = (_Coded.of(unit) for unit in picture_units(units, self._codec))
         for output_index, item in with_output_index(coded, lambda item: item.picture):
             size += len(item.data)
@@ -374,22 +402,31 @@ class Mux:
                 if item.problem is not None:
                     raise item.problem
                 continue  # an end of sequence or zeros after the last picture
-            if delay is None:
-                delay = item.picture.max_num_reorder
-            self._output.mux(self._packet(item.data, item.picture, output_index, delay))
+            if frame is not None and item.picture.second_field:
+                self._mux(frame[0] + item.data, *frame[1:])
+                frame = None
+                continue
+            if frame is not None:
+                self._mux(*frame)
+            frame = item.data, item.picture, output_index
+        if frame is not None:
+            self._mux(*frame)
         return size
 
-    def _packet(self, data: bytes, picture: Picture, output_index: int | None, delay: int) -> Any:
+    def _mux(self, data: bytes, picture: Picture, output_index: int | None) -> None:
         if picture.layer_id or (output_index is None and self._codec is Codec.AVC):
-            what = "several layers" if picture.layer_id else "fields, or pictures that cannot be decoded"
+            what = "several layers" if picture.layer_id else "pictures that cannot be decoded"
             raise NnpfError(f"the stream has {what}, which only FFmpeg puts into containers: ffmpeg -i IN -c copy OUT")
+        if self._delay is None:
+            self._delay = picture.max_num_reorder
         packet: Any = av.Packet(data)
         packet.stream, packet.time_base, packet.duration = self._stream, 1 / self._rate, 1
         # As many pictures as a stream reorders are decoded before the first one is shown.
-        packet.dts = picture.decode_index - delay
+        packet.dts = self._frames - self._delay
         packet.pts = packet.dts if output_index is None else output_index
         packet.is_keyframe = picture.random_access
-        return packet
+        self._frames += 1
+        self._output.mux(packet)
 
 
 class _Coded(NamedTuple):

@@ -125,6 +125,7 @@ class Picture:
         no_output_of_prior_pics: pictures of the CLVS before that still wait are dropped when this one comes.
         poc_resets: POC starts anew with this picture although no CLVS does (H.264: memory_management_control_operation
             5); all pictures before it come first in output order.
+        second_field: of an H.264 frame that is coded as two fields; it is output with the first one.
         inter_layer: it may be predicted from pictures of other layers (H.266 sps_inter_layer_prediction_enabled_flag).
     """
 
@@ -145,6 +146,7 @@ class Picture:
     max_latency: int | None = None
     no_output_of_prior_pics: bool = False
     poc_resets: bool = False
+    second_field: bool = False
     inter_layer: bool = False
 
     @property

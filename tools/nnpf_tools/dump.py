@@ -175,6 +175,8 @@ def _place(subject: _Subject, picture: Picture | None, output_index: int | None,
         time += ", cut off by the edit list"
     codec = subject.codec
     shown = "not output" if output_index is None else f"output {output_index}"
+    if picture.second_field:
+        shown = "second field"
     header = f"{type_name(codec, picture.nal_unit_type)} T{picture.temporal_id}"
     layer = f" layer {picture.layer_id}" if picture.layer_id else ""
     return f"picture {picture.decode_index}  POC {picture.poc}  {shown}  CLVS {picture.clvs}{time}  {header}{layer}"

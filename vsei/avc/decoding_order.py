@@ -136,6 +136,7 @@ class AvcPictureReader:
             max_num_reorder=max_num_reorder_frames(sps),
             no_output_of_prior_pics=bool(marking is not None and marking.get("no_output_of_prior_pics_flag")),
             poc_resets=resets,
+            second_field=second_field,
         )
 
     def _is_recovered(self, idr: bool, poc: int, slice_header: SliceHeader) -> bool:
