@@ -270,7 +270,9 @@ def plan(given: Spec, source: Stream, options: InjectOptions = InjectOptions()) 
         note=options.note,
     )
     placements = spec.placements(given, codec, target)
-    by_picture = [replace(p.pictures, layer_id=options.layer_id) for p in placements]
+    # Of H.265 only the base layer has pictures here.
+    layer_id = 0 if codec is Codec.HEVC and options.layer_id is None else options.layer_id
+    by_picture = [replace(p.pictures, layer_id=layer_id) for p in placements]
     by_picture = at_times(by_picture, source, options.rate)
     placements = [replace(p, pictures=pictures) for p, pictures in zip(placements, by_picture, strict=True)]
     taken = spec.taken(given, codec)

@@ -398,6 +398,8 @@ class Mux:
         coded = (_Coded.of(unit) for unit in picture_units(units, self._codec))
         for output_index, item in with_output_index(coded, lambda item: item.picture):
             size += len(item.data)
+            if item.other_layers:
+                raise _only_ffmpeg("several layers")
             if item.picture is None:
                 if item.problem is not None:
                     raise item.problem
@@ -414,9 +416,8 @@ class Mux:
         return size
 
     def _mux(self, data: bytes, picture: Picture, output_index: int | None) -> None:
-        if picture.layer_id or (output_index is None and self._codec is Codec.AVC):
-            what = "several layers" if picture.layer_id else "pictures that cannot be decoded"
-            raise NnpfError(f"the stream has {what}, which only FFmpeg puts into containers: ffmpeg -i IN -c copy OUT")
+        if output_index is None and self._codec is Codec.AVC:
+            raise _only_ffmpeg("pictures that cannot be decoded")
         if self._delay is None:
             self._delay = picture.max_num_reorder
         packet: Any = av.Packet(data)
@@ -429,14 +430,20 @@ class Mux:
         self._output.mux(packet)
 
 
+def _only_ffmpeg(what: str) -> NnpfError:
+    return NnpfError(f"the stream has {what}, which only FFmpeg puts into containers: ffmpeg -i IN -c copy OUT")
+
+
 class _Coded(NamedTuple):
     """A picture unit, as far as it is kept until its place in output order is known."""
 
     data: bytes
     picture: Picture | None
     problem: VseiError | None
+    other_layers: bool  # than the base layer
 
     @classmethod
     def of(cls, unit: PictureUnit) -> _Coded:
         problem = unit.problem if any(header is not None for header in unit.headers) else None
-        return cls(b"".join(nal.to_bytes() for nal in unit.units), unit.picture, problem)
+        layers = {header.layer_id for header in unit.headers if header is not None}
+        return cls(b"".join(nal.to_bytes() for nal in unit.units), unit.picture, problem, layers - {0} != set())

@@ -15,10 +15,11 @@ from nnpf.frames import Format, Frame
 from nnpf.intake import announced_pictures
 from nnpf.runner import ApplyOptions, apply
 from nnpf.sources import ModelSources
-from tests.nnpf.streams import nal_units
+from tests.nnpf.streams import md5, nal_units
 from tests.nnpf.test_decoder_program import script
-from vsei.annexb import NalUnit
+from vsei.annexb import NalUnit, split
 from vsei.errors import VseiError
+from vsei.listing import sei_messages
 from vsei.nal import Codec, NalHeader, Vvc, read_header
 from vsei.vvc.nal_units import HeaderState
 
@@ -183,3 +184,29 @@ def test_sixteen_bits_are_filtered(tint: Path, tmp_path: Path) -> None:
         found = [one.frame for one in pictures]
     assert {frame.format for frame in found} == {DEEP}
     assert all(int(frame.planes[2][30, 52]) > 1 << 15 for frame in found)
+
+
+ALPHA = VECTORS / "alpha.265"
+
+
+def test_the_base_layer_of_hevc_is_decoded_beside_alpha() -> None:
+    """x265 repeats parameter sets between the layers of a picture."""
+    whole = list(nal_units(ALPHA))
+    base = [unit for unit in whole if not read_header(Codec.HEVC, unit.data).layer_id]
+    assert len(base) < len(whole)
+    frames = []
+    for units in (base, whole):
+        with apply(units, Codec.HEVC, ApplyOptions()) as pictures:
+            frames.append(md5(shown.frame for shown in pictures))
+    assert frames[0] == frames[1]
+
+
+@pytest.mark.parametrize("at", ["random_access", "first", "segments", "all"])
+def test_messages_go_to_the_base_layer_of_hevc(tint: Path, tmp_path: Path, at: str) -> None:
+    nnpf.inject(ALPHA, tmp_path / "out.265", base=tint, repeat="first", activate_at=at)
+    found = sei_messages(split([(tmp_path / "out.265").read_bytes()]), Codec.HEVC)
+    layers = [one.header.layer_id for one in found if one.name in ("nnpfc", "nnpfa")]
+    assert set(layers) == {0}
+    assert len(layers) > 1
+    with pytest.raises(NnpfError, match="several layers, which only FFmpeg puts into containers"):
+        nnpf.inject(ALPHA, tmp_path / "out.mp4", base=tint)

@@ -34,7 +34,7 @@ def picture_format(sps: Sps) -> PictureFormat:
 
 
 class HevcPictureReader:
-    """Fed all NAL units of a stream in order, gives its pictures (`vsei.pictures.PictureReader`)."""
+    """Fed all NAL units of a stream in order, gives the pictures of its base layer (`vsei.pictures.PictureReader`)."""
 
     def __init__(self) -> None:
         self.state = HeaderState()
@@ -48,6 +48,8 @@ class HevcPictureReader:
 
     def take(self, header: NalHeader, data: bytes | memoryview) -> None:
         kind = header.nal_unit_type
+        if header.layer_id:
+            return  # what belongs to other layers is nothing to the base layer
         if kind in SLICE_TYPES:
             if self._first is None and not self._fault:
                 self._fault = True
@@ -60,7 +62,7 @@ class HevcPictureReader:
                     )
                 self._first, self._fault = (header, found), False
         elif kind in (Hevc.EOS, Hevc.EOB):
-            self._ended |= header.layer_id == 0
+            self._ended = True
         else:
             self.state.take(header, data)
 
