@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -17,6 +18,7 @@ import av
 import numpy as np
 
 from nnpf import steps
+from nnpf.cores import available_cores
 from nnpf.errors import NnpfError
 from nnpf.frames import Format, Frame, Plane
 
@@ -24,6 +26,10 @@ from nnpf.frames import Format, Frame, Plane
 _UNALIGNED = 1
 _AV_CPU_FLAG_AVX2 = 0x8000
 _PIXEL_FORMATS = {"gray": 0, "yuv420p": 1, "yuvj420p": 1, "yuv422p": 2, "yuvj422p": 2, "yuv444p": 3, "yuvj444p": 3}
+
+# Luma samples of a picture for each thread. With fewer, one thread more takes a fifth to a half more of the CPU and
+# saves a tenth of the time: measured for all three codecs at 416x240, where at 832x480 it halves the time of H.266.
+_SAMPLES_PER_THREAD = 200_000
 
 CodecName = Literal["vvc", "hevc", "h264"]
 
@@ -47,6 +53,11 @@ class DecodedFrame:
     frame: Frame
     decode_index: int
     damaged: bool
+
+
+def threads_for(form: Format) -> int:
+    """Threads that serve pictures of a format, of the cores that there are."""
+    return max(1, min(available_cores(), round(form.width * form.height / _SAMPLES_PER_THREAD)))
 
 
 def decode(
@@ -172,21 +183,27 @@ def _depth_of(pixel_format: str) -> int:
     return int(digits) if digits.isdigit() else 8
 
 
-def _planes(frame: av.VideoFrame) -> Frame:
-    """The planes as views into FFmpeg's picture, which lives as long as they do."""
-    name = frame.format.name
+@lru_cache(maxsize=16)
+def _format(name: str, width: int, height: int) -> Format:
+    """What a pixel format of FFmpeg means."""
     depth = _depth_of(name)
     base = name.removesuffix("le").removesuffix(str(depth)) if depth > 8 else name
     base = "gray" if base == "gray" else base.rstrip("p") + "p"
     if base not in _PIXEL_FORMATS or depth > 16 or name.endswith("be"):
         raise NnpfError(f"decoded pictures of format {name}, which is not a planar YUV format")
-    form = Format(frame.width, frame.height, _PIXEL_FORMATS[base], depth, depth)
+    return Format(width, height, _PIXEL_FORMATS[base], depth, depth)
+
+
+def _planes(frame: av.VideoFrame) -> Frame:
+    """The planes as views into FFmpeg's picture, which lives as long as they do."""
+    form = _format(frame.format.name, frame.width, frame.height)
+    sample = np.dtype(np.uint8 if form.bit_depth_luma == 8 else "<u2")
     planes: list[Plane] = []
-    for plane, (rows, columns) in zip(frame.planes, form.shapes, strict=True):
+    for plane, shape in zip(frame.planes, form.shapes, strict=True):
         # (PyAV's stubs do not say that a plane has the buffer protocol.)
-        samples = np.frombuffer(cast(Any, plane), np.uint8 if depth == 8 else "<u2")
-        strides = (plane.line_size, samples.itemsize)
-        planes.append(np.lib.stride_tricks.as_strided(samples, (rows, columns), strides, writeable=False))
+        samples: Plane = np.ndarray(shape, sample, cast(Any, plane), 0, (plane.line_size, sample.itemsize))
+        samples.flags.writeable = False
+        planes.append(samples)
     return Frame(tuple(planes), form)
 
 

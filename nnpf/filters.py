@@ -18,7 +18,8 @@ from nnpf import steps
 from nnpf.activation import Active
 from nnpf.arrays import NUMPY, Array, Arrays
 from nnpf.characteristics import patch_process
-from nnpf.engines import CPU_MAX_BATCH, CPU_ROOM, MAX_LANES, OutOfMemory, Precision, Settings, available_cores
+from nnpf.cores import available_cores
+from nnpf.engines import CPU_MAX_BATCH, CPU_ROOM, MAX_LANES, OutOfMemory, Precision, Settings
 from nnpf.errors import NnpfError
 from nnpf.frames import Format, Frame
 from nnpf.sources import Base, ModelSources, apply_update, load_base

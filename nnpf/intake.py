@@ -305,7 +305,7 @@ def decoded_pictures(
 def _decoded(
     nal_units: Iterable[NalUnit], codec: Codec, layer_id: int, check_hashes: bool, faults: _Faults
 ) -> Generator[InputPicture, None, None]:
-    from nnpf.decoding import CodedPicture, decode
+    from nnpf.decoding import CodedPicture, decode, threads_for
 
     stream = _Stream(nal_units, codec, layer_id, ordered=False, faults=faults)
     layer = LayerData(codec, layer_id)
@@ -315,6 +315,7 @@ def _decoded(
         raise _no_picture(layer_id)
     # The decoder must know before it starts whether any picture has 8 bits. The first one tells; a change is refused.
     eight_bit = first[1].format.bit_depth_luma == 8
+    threads = threads_for(_whole_format(first[1].format))
 
     def coded() -> Iterator[CodedPicture]:
         after_eos = False
@@ -337,7 +338,8 @@ def _decoded(
     # Cropping is done here, by the parameter sets as vsei read them: hashes are of whole pictures.
     way_out = "give decoded pictures as YUV, or --keep-going"
     on_fault = partial(faults.note, way_out=way_out)
-    for decoded in decode(coded(), _DECODERS[codec], eight_bit=eight_bit, crop=False, on_fault=on_fault):
+    name = _DECODERS[codec]
+    for decoded in decode(coded(), name, eight_bit=eight_bit, threads=threads, crop=False, on_fault=on_fault):
         notes = stream.pending.get(decoded.decode_index)
         if notes is None:
             continue  # decoders give pictures that are not to be output; the bitstream decides

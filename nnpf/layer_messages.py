@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from vsei import limits, messages, sei
 from vsei.errors import VseiError
-from vsei.messages import Message, NnpfActivation, NnpfCharacteristics
+from vsei.messages import Decoded, Message, NnpfActivation, NnpfCharacteristics
 from vsei.messages.display import FramePackingArrangement
 from vsei.messages.hashes import DecodedPictureHash
 from vsei.messages.nesting import HevcScalableNesting, ScalableNesting
@@ -31,6 +32,7 @@ _WANTED = frozenset(
 )
 _NESTING = frozenset((ScalableNesting.PAYLOAD_TYPE,))
 _SHOWN_IDS = 8
+_SHORT = 256  # bytes of a payload
 
 
 @dataclass(slots=True)
@@ -91,7 +93,8 @@ class LayerMessages:
             if item.payload_type not in (_WANTED if layer_id == self._layer else _NESTING):
                 continue
             try:
-                read = messages.decode(item, self._codec)
+                short = len(item.payload) <= _SHORT
+                read = _decoded(item, self._codec) if short else messages.decode(item, self._codec)
             except VseiError as error:
                 name = messages.payload_name(item.payload_type, self._codec)
                 reasons.append(f"{name} is ignored: it cannot be read: {error}")
@@ -132,6 +135,12 @@ class LayerMessages:
             reasons.append(ignored)
         else:
             yield from self._read(message.messages, self._layer, picture, reasons, depth + 1)
+
+
+@lru_cache(maxsize=64)
+def _decoded(item: SeiMessage, codec: Codec) -> Decoded | None:
+    """As `messages.decode`: many streams have the same activation at every picture."""
+    return messages.decode(item, codec)
 
 
 def _same_access_unit(before: Picture, picture: Picture) -> bool:

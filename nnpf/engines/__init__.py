@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -11,6 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from nnpf.arrays import Array, Arrays
+from nnpf.cores import available_cores
 from nnpf.errors import NnpfError
 from nnpf.model import Model
 
@@ -51,12 +51,6 @@ class Settings:
     @property
     def cores(self) -> int:
         return self.threads or available_cores()
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 class Network(Protocol):

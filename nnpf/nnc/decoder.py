@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -11,6 +10,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from nnpf.cores import available_cores
 from nnpf.nnc.errors import NncError, UnsupportedError
 from nnpf.nnc.limits import DEFAULT_LIMITS, Limits
 from nnpf.nnc.quantization import LARGEST_FLOAT, step_size
@@ -457,13 +457,6 @@ def _decode_within(job: _Job) -> tuple[dict[str, Tensor], list[CodedTensor], dic
         raise error.within(offset=job.unit.offset, unit=job.unit.describe(job.index)) from None
 
 
-def default_threads() -> int:
-    """The processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 class Decoder:
     """Decodes payloads one after the other and keeps what updates refer to.
 
@@ -558,7 +551,7 @@ def decode_payload(
     for edition in editions:
         jobs = [replace(job, edition=edition) for job in pending]
         try:
-            results = _run(jobs, default_threads() if threads is None else threads)
+            results = _run(jobs, available_cores() if threads is None else threads)
         except NncError as error:
             failure = failure or error
             continue

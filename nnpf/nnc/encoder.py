@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnpf.nnc.decoder import Decoder, Reference, Tensor, default_threads
+from nnpf.cores import available_cores
+from nnpf.nnc.decoder import Decoder, Reference, Tensor
 from nnpf.nnc.errors import NncError
 from nnpf.nnc.matrix import Matrix, Tools
 from nnpf.nnc.preparation import (
@@ -223,7 +224,7 @@ class _Work:
 
 
 def _map(function: Any, work: Sequence[_Work], threads: int | None) -> list[tuple[list[bytes], dict[str, Reference]]]:
-    count = default_threads() if threads is None else threads
+    count = available_cores() if threads is None else threads
     if count < 2 or len(work) < 2:
         return [function(w) for w in work]
     from concurrent.futures import ThreadPoolExecutor
