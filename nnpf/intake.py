@@ -362,10 +362,11 @@ def _decoded(
 
 def _cropped(frame: Frame, picture: Picture) -> Frame:
     window, wanted = picture.format, picture_format(picture.format)
-    whole = _whole_format(window)
-    if wanted.chroma_format_idc == 0:  # a decoder knows one bit depth where there is no chroma
-        whole = replace(whole, bit_depth_chroma=frame.format.bit_depth_chroma)
-    if frame.format != whole:
+    whole, given = _whole_format(window), frame.format
+    if wanted.chroma_format_idc == 0:
+        # A decoder knows one bit depth where there is no chroma. FFmpeg makes 4:2:0 of H.264 without chroma: grey.
+        given = replace(given, chroma_format_idc=0, bit_depth_chroma=whole.bit_depth_chroma)
+    if given != whole:
         raise NnpfError(f"picture with POC {picture.poc} is {whole} in the stream, and {frame.format} decoded")
     planes = []
     for at, (rows, columns) in enumerate(wanted.shapes):

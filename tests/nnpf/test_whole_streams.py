@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from nnpf.activation import Active
 from nnpf.characteristics import num_input_pics, output_pictures
-from nnpf.frames import Frame
+from nnpf.frames import Format, Frame
 from nnpf.model import Model
 from nnpf.runner import ApplyOptions, Shown, apply
 from nnpf.sources import ModelSources
@@ -237,6 +237,16 @@ def test_other_codecs(tmp_path: Path, encoder: str, parameters: str, wrapped: Ca
     shown = assert_shown(path, tmp_path, [(BETWEEN, flags), (SOFT, flags)], wrapped=wrapped)
     clvss = {s.record.clvs for s in shown}
     assert (len(shown), len(clvss)) == (2 * 24 - len(clvss), 3)
+
+
+@pytest.mark.parametrize("encoder", ["libx264", "libx265"])
+@pytest.mark.parametrize(("pix_fmt", "depth"), [("gray", 8), ("gray10le", 10)])
+def test_pictures_without_chroma(tmp_path: Path, encoder: str, pix_fmt: str, depth: int) -> None:
+    """FFmpeg makes 4:2:0 of such H.264."""
+    path = tmp_path / f"in.{encoder[-3:]}"
+    path.write_bytes(encode(encoder, "keyint=10:bframes=3", pix_fmt))
+    shown = assert_shown(path, tmp_path, [(SHARP, PERSISTS)])
+    assert {s.frame.format for s in shown} == {Format(96, 80, 0, depth, depth)}
 
 
 def mixing(message: NnpfCharacteristics) -> tuple[Model, list[list[float]]]:
