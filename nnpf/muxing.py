@@ -37,6 +37,8 @@ BUFFER_BYTES = 1 << 20
 _COPIED = ("video", "audio", "subtitle", "attachment")
 _ISO = (MP4, QUICKTIME)
 _LONGEST_PRIMING = Fraction(1, 10)  # seconds
+# Packets among which the picture that is shown first is looked for: no GOP of an encoder has so many leading pictures.
+_MAX_LEADING = 256
 
 
 class ContainerFile:
@@ -113,6 +115,8 @@ class Remux:
         self._untouched = True
         self._may_have_fields = _may_have_fields(track)
         self._decoding_times = _DecodingTimes(track) if track.format is MATROSKA else None
+        self._beginning = _Beginning() if form in _ISO else None
+        self._last_dts: dict[int, int] = {}  # of other streams
         self._stack = ExitStack()
 
     def __enter__(self) -> Remux:
@@ -188,6 +192,9 @@ class Remux:
         self._mux_others(self._early)
         if self._decoding_times is not None:
             for packet in self._decoding_times.rest():
+                self._mux(packet, of_track=True)
+        if self._beginning is not None:
+            for packet in self._beginning.rest():
                 self._output.mux(packet)
         return size
 
@@ -224,12 +231,24 @@ class Remux:
         self._mux_others(self._early)
         self._early = []
         for timed in (packet,) if self._decoding_times is None else self._decoding_times.put(packet):
-            self._output.mux(timed)
+            self._mux(timed, of_track=True)
 
     def _mux_others(self, others: list[Any]) -> None:
         for packet in others:
-            packet.stream = self._streams[packet.stream_index]
-            self._output.mux(packet)
+            index = packet.stream_index
+            packet.stream = self._streams[index]
+            if packet.dts is not None:
+                # FFmpeg gives packets of fragments of one frame the same time, and takes none that do not go up.
+                last = self._last_dts.get(index)
+                if last is not None and packet.dts <= last:
+                    packet.dts = last + 1
+                    packet.pts = None if packet.pts is None else max(packet.pts, packet.dts)
+                self._last_dts[index] = packet.dts
+            self._mux(packet, of_track=False)
+
+    def _mux(self, packet: Any, *, of_track: bool) -> None:
+        for ready in (packet,) if self._beginning is None else self._beginning.put(packet, of_track=of_track):
+            self._output.mux(ready)
 
     def _rebuilt(self, packet: Any) -> Any:
         record = self.track.configuration
@@ -266,6 +285,49 @@ def _may_have_fields(track: Track) -> bool:
             if header.nal_unit_type == Avc.SPS:
                 state.take(header, unit.data)
     return any(not sps.values["frame_mbs_only_flag"] for sps in state.sets.sps.values())
+
+
+class _Beginning:
+    """The first packets of an MP4 or QuickTime file, timed so that no picture is hidden.
+
+    FFmpeg lets such a file begin with the picture that is decoded first, unless times of decoding begin below 0. An
+    edit list cuts off what is shown before that picture, as at the start of VVenC's streams out of MPEG-TS. So there
+    all streams begin earlier: what is shown first is shown at 0.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[Any] = []
+        self._track: list[Any] = []
+        self._shift: Fraction | None = None
+
+    def put(self, packet: Any, *, of_track: bool) -> list[Any]:
+        """The next packet; returns those that are ready."""
+        if self._shift is not None:
+            return [self._shifted(packet)]
+        self._held.append(packet)
+        if not of_track:
+            return []
+        self._track.append(packet)
+        first = self._track[0].pts
+        decided = first is None or packet.pts is None or packet.pts > first or len(self._track) > _MAX_LEADING
+        return self.rest() if decided else []
+
+    def rest(self) -> list[Any]:
+        """What is still held."""
+        shown = [packet for packet in self._track if packet.pts is not None]
+        first = min(shown, key=lambda packet: packet.pts, default=None)
+        self._shift = Fraction(0)
+        hidden = any(packet.is_discard for packet in shown)  # by an edit list of the input already
+        if first is not None and first is not self._track[0] and not hidden and (first.dts or 0) > 0:
+            self._shift = first.pts * first.time_base
+        held, self._held, self._track = self._held, [], []
+        return [self._shifted(packet) for packet in held]
+
+    def _shifted(self, packet: Any) -> Any:
+        if self._shift:
+            units = round(self._shift / packet.time_base)
+            packet.pts, packet.dts = (None if time is None else time - units for time in (packet.pts, packet.dts))
+        return packet
 
 
 class _DecodingTimes:

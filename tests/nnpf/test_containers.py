@@ -1,6 +1,7 @@
 """Containers: their tracks as byte streams, and byte streams in the place of tracks."""
 
 import io
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,16 +20,17 @@ from nnpf.container_formats import (
 )
 from nnpf.containers import Origins, Track
 from nnpf.errors import NnpfError
-from nnpf.muxing import Mux, Remux
+from nnpf.muxing import Mux, Remux, _Beginning
 from nnpf.opening import holds_track, open_stream, stream_of
 from tests.nnpf import container_files
 from tests.nnpf.container_files import PICTURES
 from tests.vsei.encoded import encode
 from vsei import edit, selection
-from vsei.annexb import NalUnit, split
+from vsei.annexb import NalUnit, read_chunks, split
 from vsei.edit import Placement
 from vsei.listing import sei_messages
 from vsei.nal import Avc, Codec, Hevc, Vvc, read_header
+from vsei.pictures import picture_units
 from vsei.sei import SeiMessage
 
 CODECS = {"libx264": Codec.AVC, "libx265": Codec.HEVC, "vvc": Codec.VVC}
@@ -340,6 +342,72 @@ def test_edited_and_copied(made, tmp_path: Path, codec: str, source: str, target
         ahead = [float(streams[1][0][0] - streams[0][0][0]) for streams in (mine, theirs)]
         assert ahead[0] == pytest.approx(ahead[1], abs=0.002)
         assert container_files.pictures(path) == container_files.pictures(out)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+@pytest.mark.parametrize("source", [".ts", ".mkv", ".mp4"])
+def test_no_picture_is_hidden_at_the_start(made, tmp_path: Path, samples: Path, source: str, suffix: str) -> None:
+    """VVenC's first picture is shown after 31 others. FFmpeg's muxer would cut these off, out of MPEG-TS."""
+    out = tmp_path / f"out{suffix}"
+    copy(made("vvc", source), out)
+    with av.open(str(out)) as container:
+        found = [packet for packet in container.demux(video=0) if packet.size]
+    assert not any(packet.is_discard for packet in found)
+    assert min(packet.pts for packet in found) == 0
+    assert container_files.pictures(out) == [
+        frame.to_ndarray().tobytes() for frame in decoded_alone(samples / "bbb_q37.266")
+    ]
+
+
+def decoded_alone(stream: Path) -> list[av.VideoFrame]:
+    """The pictures of a byte stream of H.266, in output order."""
+    context = av.CodecContext.create("vvc", "r")
+    frames = []
+    with stream.open("rb") as file:
+        kept = [u._replace(data=memoryview(bytes(u.data))) for u in split(read_chunks(file))]
+    for unit in picture_units(kept, Codec.VVC):
+        frames += context.decode(av.Packet(b"".join(nal.to_bytes() for nal in unit.units)))
+    return [*frames, *context.decode(None)]
+
+
+@dataclass(eq=False)
+class Timed:
+    """What `_Beginning` looks at."""
+
+    pts: int
+    dts: int
+    is_discard: bool = False
+    time_base: Fraction = Fraction(1, 100)
+
+
+def begun(packets: list[tuple[Timed, bool]]) -> list[Timed]:
+    beginning = _Beginning()
+    ready = [timed for packet, of_track in packets for timed in beginning.put(packet, of_track=of_track)]
+    return ready + beginning.rest()
+
+
+def test_all_streams_begin_earlier_together() -> None:
+    sound = [Timed(at, at, time_base=Fraction(1, 1000)) for at in (150, 170, 190)]
+    video = [Timed(40, 16), Timed(20, 17), Timed(18, 18), Timed(30, 19), Timed(50, 20)]
+    given = [(sound[0], False), *((one, True) for one in video), (sound[1], False), (sound[2], False)]
+    assert begun(given) == [one for one, _ in given]
+    assert [(one.pts, one.dts) for one in video] == [(22, -2), (2, -1), (0, 0), (12, 1), (32, 2)]
+    assert [(one.pts, one.dts) for one in sound] == [(-30, -30), (-10, -10), (10, 10)]
+
+
+@pytest.mark.parametrize(
+    "video",
+    [
+        [Timed(3, 3), Timed(9, 4), Timed(5, 5)],  # the first one is shown first
+        [Timed(9, -2), Timed(5, -1), Timed(3, 0), Timed(12, 1)],  # decoding begins early enough
+        [Timed(9, 1), Timed(5, 2, is_discard=True), Timed(3, 3, is_discard=True), Timed(12, 4)],  # cut off by the input
+        [],
+    ],
+    ids=["in order", "early", "cut off", "nothing"],
+)
+def test_what_may_begin_as_it_is(video: list[Timed]) -> None:
+    times = [(one.pts, one.dts) for one in video]
+    assert [(one.pts, one.dts) for one in begun([(one, True) for one in video])] == times
 
 
 @pytest.mark.parametrize("codec", CODECS)
