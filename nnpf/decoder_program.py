@@ -29,6 +29,7 @@ from vsei.vvc.nal_units import HeaderState
 # How often a program that writes nothing is asked whether it still runs.
 _POLL_S = 0.2
 _SHOWN_LINES = 3
+_SHOWN_CHARACTERS = 160  # of each
 _MAX_LAYERS = 64  # nuh_layer_id has 6 bits
 _LOG_BYTES = 4096  # the end of what it printed, in which these are looked for
 
@@ -171,7 +172,7 @@ def decoded_by(
             log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_BYTES))
             lines = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
             told = [line for line in lines if "error" in line.lower()] or lines
-            said = " / ".join(told[-_SHOWN_LINES:]) or "it printed nothing"
+            said = " / ".join(line[:_SHOWN_CHARACTERS] for line in told[-_SHOWN_LINES:]) or "it printed nothing"
             return NnpfError(f"failed with {code}: {said}", subject=program)
 
         try:
