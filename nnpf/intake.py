@@ -351,6 +351,8 @@ def _decoded(
             faults.note(f"picture with POC {picture.poc}: the decoder says that something it refers to is missing")
         frame = _cropped(decoded.frame, picture)
         yield stream.ready(picture, frame, decoded.frame if check_hashes else None)
+    for _ in units:
+        pass  # a decoder that ends before the stream does has left out the rest
     if stream.pending:
         missing = [stream.pending[index].picture for index in sorted(stream.pending)]
         listed = ", ".join(str(picture.poc) for picture in missing[:_SHOWN_POCS])
