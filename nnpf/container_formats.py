@@ -44,10 +44,16 @@ _SEGMENT = b"\x18S\x80g"
 _NOT_WRITTEN = (
     ".m2ts", ".mts", ".webm", ".avi", ".flv", ".mpg", ".mpeg", ".ps", ".wmv", ".asf", ".ogg", ".3gp", ".mxf", ".mka",
 )  # fmt: skip
+_REMUX = "remux it: ffmpeg -i IN -c copy OUT.mkv"
 _FOREIGN = {
     b"YUV4MPEG2": "uncompressed pictures (Y4M)",
     b"RIFF": "an AVI file; AVI cannot say when pictures are shown, remux it: ffmpeg -i IN -c copy OUT.mkv",
     b"\0\0\1\xba": "an MPEG program stream; remux it: ffmpeg -i IN -c copy OUT.ts",
+    b"\x06\x0e+4\2\5\1\1": f"an MXF file; {_REMUX}",
+    b"0&\xb2u\x8ef\xcf\x11": f"an ASF file; {_REMUX}",
+    b"nut/multimedia container": f"a NUT file; {_REMUX}",
+    b"\xb7\xd8\0 7I\xda\x11": f"a WTV file; {_REMUX}",
+    b".RMF": f"a RealMedia file; {_REMUX}",
     b"DKIF": "an IVF file, which holds VP8, VP9 or AV1",
     b"#EXTM3U": "a playlist (M3U8); give the files that it names",
     b"filters:": "a specification file; the stream comes first: nnpf inject STREAM SPEC.yaml",

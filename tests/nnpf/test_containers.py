@@ -97,6 +97,8 @@ def test_the_first_bytes_tell(head: bytes, form) -> None:
         (b"YUV4MPEG2 W96", r"uncompressed pictures \(Y4M\)"),
         (b"RIFF\0\0\0\0AVI ", "ffmpeg -i IN -c copy OUT.mkv"),
         (b"\0\0\1\xba\x44", "ffmpeg -i IN -c copy OUT.ts"),
+        (b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01", "is an MXF file; remux it: ffmpeg -i IN -c copy OUT.mkv"),
+        (b"nut/multimedia container\0", "is a NUT file"),
         (b"filters:\n  - id: 1", "the stream comes first"),
     ],
 )
