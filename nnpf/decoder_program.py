@@ -79,7 +79,7 @@ def _output_layer_set(stream: Path, layer_id: int) -> int | None:
         for index, layers in enumerate(vps.output_layers):
             if layer_id in layers:
                 return index
-        raise NnpfError(f"no output layer set outputs layer {layer_id}", subject=str(stream))
+        raise NnpfError(f"no output layer set of the stream outputs layer {layer_id}")
     return None
 
 

@@ -39,6 +39,7 @@ _ISO = (MP4, QUICKTIME)
 _LONGEST_PRIMING = Fraction(1, 10)  # seconds
 # Packets among which the picture that is shown first is looked for: no GOP of an encoder has so many leading pictures.
 _MAX_LEADING = 256
+_MAX_HELD = 4096  # packets of all streams, until that is known
 
 
 class ContainerFile:
@@ -306,7 +307,7 @@ class _Beginning:
             return [self._shifted(packet)]
         self._held.append(packet)
         if not of_track:
-            return []
+            return self.rest() if len(self._held) > _MAX_HELD else []
         self._track.append(packet)
         first = self._track[0].pts
         decided = first is None or packet.pts is None or packet.pts > first or len(self._track) > _MAX_LEADING

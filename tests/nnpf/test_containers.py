@@ -397,6 +397,12 @@ def test_all_streams_begin_earlier_together() -> None:
     assert [(one.pts, one.dts) for one in sound] == [(-30, -30), (-10, -10), (10, 10)]
 
 
+def test_sound_does_not_wait_for_pictures_for_ever() -> None:
+    beginning = _Beginning()
+    ready = [out for at in range(10_000) for out in beginning.put(Timed(at, at), of_track=False)]
+    assert len(ready) == 10_000
+
+
 @pytest.mark.parametrize(
     "video",
     [

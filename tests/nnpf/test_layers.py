@@ -127,7 +127,7 @@ def test_vtm_is_asked_for_the_layer(tmp_path: Path, path: Path, layer: int, name
 def test_vtm_has_no_output_layer_set_for_a_layer(tmp_path: Path) -> None:
     program = vtm(tmp_path, ".yuv", 0, "")
     with (
-        pytest.raises(NnpfError, match="no output layer set outputs layer 3"),
+        pytest.raises(NnpfError, match="no output layer set of the stream outputs layer 3"),
         decoded_by(program, nal_units(DEPENDENT), Codec.VVC, layer_id=3),
     ):
         pass
