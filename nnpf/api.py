@@ -87,7 +87,7 @@ def inject(
         elements: of the messages, by the standard's names: {"nnpfc_padding_type": 1}.
         on_existing: what becomes of NNPFC and NNPFA messages that are there: error (the default), replace or keep.
         decoder: write what this decoder needs: vtm or nokia-vvdec.
-        layer_id: nuh_layer_id of the pictures that get messages; None: all layers.
+        layer_id: nuh_layer_id of the pictures that get messages; None: of all layers (of H.265 the base layer).
         checked: refuse messages that break a rule of the standard.
         codec: None: by the file's name, else by its first NAL units.
         force: replace a file that exists.

@@ -47,7 +47,7 @@ _NOT_WRITTEN = (
 _REMUX = "remux it: ffmpeg -i IN -c copy OUT.mkv"
 _FOREIGN = {
     b"YUV4MPEG2": "uncompressed pictures (Y4M)",
-    b"RIFF": "an AVI file; AVI cannot say when pictures are shown, remux it: ffmpeg -i IN -c copy OUT.mkv",
+    b"RIFF": f"an AVI file; AVI cannot say when pictures are shown, {_REMUX}",
     b"\0\0\1\xba": "an MPEG program stream; remux it: ffmpeg -i IN -c copy OUT.ts",
     b"\x06\x0e+4\2\5\1\1": f"an MXF file; {_REMUX}",
     b"0&\xb2u\x8ef\xcf\x11": f"an ASF file; {_REMUX}",

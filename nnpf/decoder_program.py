@@ -140,21 +140,25 @@ def decoded_by(
             without SEI, which decoding does not need: NNPF messages stop VTM (docs/differences.md), nested ones VVdeC.
         layer_id: nuh_layer_id of the pictures.
 
-    Raises, when pictures are taken:
-        NnpfError: the program fails, or is silent for too long.
+    Raises:
+        NnpfError: there is no such program, no room for the copy, or no output layer set with the layer; and when
+            pictures are taken: the program fails, or is silent for too long.
     """
     path = find(program)
     if not hasattr(os, "mkfifo"):
         raise NnpfError("decoder programs need named pipes, which this system does not have", subject=program)
     with tempfile.TemporaryDirectory(prefix="nnpf-") as folder, tempfile.TemporaryFile() as log:
         stream = Path(folder) / "stream"
-        with stream.open("wb") as file:
-            write_units(file, _without_sei(nal_units) if codec is Codec.VVC else nal_units)
+        try:
+            with stream.open("wb") as file:
+                write_units(file, _without_sei(nal_units) if codec is Codec.VVC else nal_units)
+        except OSError as error:
+            problem = f"the stream cannot be copied there for {program}: {error.strerror}; TMPDIR names another folder"
+            raise NnpfError(problem, subject=folder) from None
         pipe = _pipe_for(Path(folder), path, layer_id)
+        command = _command(path, stream, pipe, layer_id)
         descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-        process = subprocess.Popen(
-            _command(path, stream, pipe, layer_id), stdout=log, stderr=log, stdin=subprocess.DEVNULL
-        )
+        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         source = cast(BinaryIO, _Pipe(descriptor, process, program))
 
         def take(form: Format) -> Frame | None:

@@ -188,7 +188,7 @@ class InjectOptions:
         on_existing: what becomes of NNPFC and NNPFA messages that the stream has; None: as the specification says.
         follow_updates: the base is active until an update comes (see `CommonCase.follows_updates`).
         rate: pictures per second of a byte stream, where pictures are named by times; None: as it says itself.
-        layer_id: nuh_layer_id of the pictures that get messages; None: all of them.
+        layer_id: nuh_layer_id of the pictures that get messages; None: of all layers (of H.265 the base layer).
         note: called with what a user should know, and the rule that says so.
     """
 
@@ -317,7 +317,7 @@ def _following(source: Stream, decided: Sequence[frozenset[int]]) -> Sequence[fr
 
 
 def _picture_format(source: Stream, layer_id: int | None) -> PictureFormat | None:
-    """The format of the first picture of a layer, where its headers can be read."""
+    """The format of the first picture of a layer (None: of any), where its headers can be read."""
     pictures = (unit.picture for unit in picture_units(split([source.head]), source.codec))
     return next((p.format for p in pictures if p is not None and layer_id in (None, p.layer_id)), None)
 

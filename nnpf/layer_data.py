@@ -12,6 +12,9 @@ from vsei.pictures import Picture, PictureUnit
 
 _PARAMETER_SETS = {Codec.VVC: (Vvc.VPS, Vvc.SPS, Vvc.PPS, Vvc.PREFIX_APS, Vvc.SUFFIX_APS)}
 
+# Bytes. The largest of them, with scaling lists or filters, have a few thousand; hostile ones are to take no memory.
+_MAX_PARAMETER_SET = 1 << 16
+
 
 class LayerData:
     """To be given all picture units of a stream in decoding order, those of the layer to `of`, all others to `skip`."""
@@ -19,14 +22,18 @@ class LayerData:
     def __init__(self, codec: Codec, layer_id: int) -> None:
         self._shared_types = _PARAMETER_SETS.get(codec, ())
         self._layer = layer_id
-        self._shared: list[bytes] = []
+        # By type and the byte that begins with the identifier; the last one of each counts.
+        self._shared: dict[tuple[int, int], bytes] = {}
 
     def skip(self, unit: PictureUnit) -> None:
         """Keep the parameter sets that pictures of the layer may refer to: identifiers are of all layers together, and
         nuh_layer_id is at most that of the picture (H.266 7.4.2.2)."""
         for header, data in _nal_units(unit):
-            if header.nal_unit_type in self._shared_types and header.layer_id <= self._layer:
-                self._shared.append(_alone(header, data))
+            wanted = header.nal_unit_type in self._shared_types and header.layer_id <= self._layer
+            if wanted and header.size < len(data) <= _MAX_PARAMETER_SET:
+                key = header.nal_unit_type, data[header.size]
+                self._shared.pop(key, None)  # the newest one is to come last
+                self._shared[key] = _alone(header, data)
 
     def of(self, unit: PictureUnit, picture: Picture) -> bytes:
         """A picture of the layer, as an Annex B byte stream.
@@ -40,8 +47,8 @@ class LayerData:
                 "--decoder DecoderApp (VTM), or give decoded pictures as YUV"
             )
         own = [_alone(header, data) for header, data in _nal_units(unit) if header.layer_id == self._layer]
-        shared, self._shared = self._shared, []
-        return b"".join(part for nal in (*shared, *own) for part in (b"\0\0\0\1", nal))
+        shared, self._shared = self._shared, {}
+        return b"".join(part for nal in (*shared.values(), *own) for part in (b"\0\0\0\1", nal))
 
 
 def _nal_units(unit: PictureUnit) -> Iterator[tuple[NalHeader, memoryview]]:

@@ -13,6 +13,7 @@ from nnpf.decoder_program import decoded_by
 from nnpf.errors import NnpfError
 from nnpf.frames import Format, Frame
 from nnpf.intake import announced_pictures
+from nnpf.layer_data import LayerData
 from nnpf.runner import ApplyOptions, apply
 from nnpf.sources import ModelSources
 from tests.nnpf.streams import md5, nal_units
@@ -21,6 +22,7 @@ from vsei.annexb import NalUnit, split
 from vsei.errors import VseiError
 from vsei.listing import sei_messages
 from vsei.nal import Codec, NalHeader, Vvc, read_header
+from vsei.pictures import picture_units
 from vsei.vvc.nal_units import HeaderState
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -73,6 +75,17 @@ def test_layers_share_parameter_sets(nuh_layer_id: int) -> None:
     changed = [*units[:at], *moved, *(unit for unit in units[at:] if not early(unit))]
     for layer in (0, 1):
         assert shown(changed, layer) == shown(units, layer)
+
+
+def test_shared_parameter_sets_do_not_pile_up() -> None:
+    """A layer whose pictures have ended is no reason to keep those of the others for ever."""
+    first, second, *_ = picture_units(nal_units(INDEPENDENT), Codec.VVC)
+    once, often = (LayerData(Codec.VVC, 1) for _ in range(2))
+    once.skip(first)
+    for _ in range(100):
+        often.skip(first)
+    assert second.picture is not None
+    assert once.of(second, second.picture) == often.of(second, second.picture)
 
 
 def test_a_layer_that_is_predicted_from_another_wants_another_decoder() -> None:

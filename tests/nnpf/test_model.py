@@ -148,7 +148,9 @@ def _with_types(nodes: list[onnx.NodeProto], parameters: dict[str, onnx.TensorPr
         (helper.make_node("Constant", [], ["a"], value=_NARROW["w"]), {}, "which Clip takes, of type FLOAT8E5M2"),
     ],
 )
-def test_types_that_end_the_process_of_an_engine(first, parameters, reason) -> None:  # type: ignore[no-untyped-def]
+def test_types_that_end_the_process_of_an_engine(
+    first: onnx.NodeProto, parameters: dict[str, onnx.TensorProto], reason: str
+) -> None:
     """OpenVINO has no limits for Clip in these types, and does not look."""
     with pytest.raises(NnpfError, match=reason):
         load(_with_types([first, helper.make_node("Clip", ["a"], ["b"])], parameters))

@@ -1,6 +1,8 @@
 """Decoders that crash, hang, drop or add pictures or change their size are noticed, and the picture is named."""
 
+import errno
 import itertools
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -74,6 +76,15 @@ def test_a_program_that_hangs(stream: Path, tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(NnpfError, match=r"number 5 of those decoded.*wrote nothing for 1 seconds .*decoder_seconds=N"):
         applied(stream, writing(tmp_path, 5 * PICTURE, "time.sleep(600)"))
     assert not subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, check=False).stdout
+
+
+def test_no_room_for_the_copy_of_the_stream(stream: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: object, units: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("nnpf.decoder_program.write_units", full)
+    with pytest.raises(NnpfError, match=r"cannot be copied there for .*No space left on device; TMPDIR names another"):
+        applied(stream, writing(tmp_path, COUNT * PICTURE))
 
 
 def test_a_program_of_another_size(stream: Path, tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnpf.cores import available_cores
 from nnpf_tools.files import UsageError, open_output, progress
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _client(args: argparse.Namespace) -> Callable[[], Any]:
 
     if args.scheduler is not None:
         return lambda: cluster.remote_client(args.scheduler)
-    return lambda: cluster.local_client(args.workers or os.cpu_count() or 1)
+    return lambda: cluster.local_client(args.workers or available_cores())
 
 
 def _teller(args: argparse.Namespace, advance: Callable[[], None]) -> Callable[[Outcome], None]:

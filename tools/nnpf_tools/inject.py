@@ -101,7 +101,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("vtm", "nokia-vvdec"),
         help="write what this decoder needs: `nnpf validate --list-rules` says what that is",
     )
-    parser.add_argument("--layer", metavar="ID", type=int, help="nuh_layer_id of the pictures (default: all layers)")
+    parser.add_argument(
+        "--layer", metavar="ID", type=int, help="nuh_layer_id of the pictures (default: all; of H.265 the base layer)"
+    )
     parser.add_argument("--no-check", action="store_true", help="write messages that break the standard, too")
     parser.add_argument("-n", "--dry-run", action="store_true", help="print what would be done, write nothing")
     parser.add_argument(
