@@ -203,6 +203,8 @@ def test_names_of_points_are_what_differs():
     assert labels("a/bbb_q22.266", "a/bbb_q27.266") == ["22", "27"]
     assert labels("bbb_q22_small.266", "bbb_q122_small.266") == ["22", "122"]
     assert labels("clip.266", "clip_filtered.266") == ["clip", "clip_filtered"]
+    assert labels("bbb_q37.266", "base.266") == ["bbb_q37", "base"]
+    assert labels("bbb_small.266", "bbb_smooth.266") == ["small", "smooth"]
     assert labels("one.266") == ["one"]
 
 

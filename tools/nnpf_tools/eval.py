@@ -139,10 +139,13 @@ def _labels(args: argparse.Namespace) -> list[str]:
 
 
 def _common(names: Sequence[str]) -> int:
-    """With how many characters all names start; a number is not cut in two."""
+    """With how many characters all names start; no number and no word is cut in two."""
     first, last = min(names), max(names)
     same = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
-    return len(first[:same].rstrip("0123456789"))
+    for kind in (str.isdigit, str.isalpha):
+        while same and kind(first[same - 1]) and any(kind(name[same : same + 1]) for name in names):
+            same -= 1
+    return same
 
 
 def _evaluated(args: argparse.Namespace, stream: str, tell: Callable[[Measured], None]) -> Evaluation:
