@@ -5,14 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from nnpf import steps
+
+Made = TypeVar("Made")
+
+# How long a process that ends waits for a file that is being made.
+_PATIENCE_S = 0.1
 
 
 class OutputError(ValueError):
@@ -64,12 +69,11 @@ def open_output(
             with target.open("wb") as file:
                 yield file
             return
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-        with _unfinished_while(Path(name)):
-            with os.fdopen(handle, "wb") as file:
+        made = _temporary_name(target)
+        with _unfinished_while(made):
+            with _made_for(target, lambda: made.open("xb")) as file:
                 yield file
-            Path(name).chmod(0o666 & ~_umask())  # mkstemp makes private files
-            Path(name).replace(target)
+            made.replace(target)
 
 
 @contextmanager
@@ -83,10 +87,10 @@ def open_folder(path: str | PathLike[str], last: str) -> Iterator[Path]:
     if not target.absolute().parent.is_dir():
         raise FileNotFoundError(2, "no such folder", str(target.parent))
     with named_errors(str(target)):
-        made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.absolute().parent))
+        made = _temporary_name(target.absolute())
         with _unfinished_while(made):
+            _made_for(target, made.mkdir)
             yield made
-            made.chmod(0o777 & ~_umask())
             if not target.exists() or not any(target.iterdir()):
                 made.replace(target)
                 return
@@ -95,12 +99,29 @@ def open_folder(path: str | PathLike[str], last: str) -> Iterator[Path]:
             made.rmdir()
 
 
+def _temporary_name(target: Path) -> Path:
+    """Beside its place, and known before there is such a file: this process may be ended at any time."""
+    return target.parent / f".{target.name}.{os.urandom(8).hex()}.part"
+
+
+def _made_for(target: Path, make: Callable[[], Made]) -> Made:
+    """What is made; an error tells the name that the caller knows."""
+    try:
+        with _making:
+            return make()
+    except OSError as error:
+        error.filename = str(target)
+        raise
+
+
 # What has a temporary name now.
 _unfinished: set[Path] = set()
+_making = threading.Lock()
 
 
 def abandon() -> None:
-    """Remove what is not finished, for a process that ends at once."""
+    """Remove what is not finished, for a process that ends at once: from now on nothing new is made."""
+    _making.acquire(timeout=_PATIENCE_S)
     for path in list(_unfinished):
         remove(path)
 
@@ -139,9 +160,3 @@ def named_errors(name: str) -> Iterator[None]:
 
 
 OF_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EPIPE})
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
