@@ -37,7 +37,7 @@ from vsei.nal import Codec
 
 # Decoded pictures that wait for their filter: enough to keep both busy, little enough for 8K (50 MB each).
 QUEUE_DEPTH = 3
-# Pictures for each network that runs: one in it, one that waits.
+# Pictures for each network that runs: one in it, one that waits (see nnpf.engines.Settings.callers).
 AHEAD = 2
 
 
@@ -164,7 +164,7 @@ class _Runner:
             deterministic=options.deterministic,
         )
         self._filters = Filters(options.sources, choice)
-        self._inferences = Inferences(self._lanes)
+        self._inferences = Inferences(choice.settings.callers)
 
     def close(self) -> None:
         self._inferences.close()

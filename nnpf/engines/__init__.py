@@ -39,6 +39,7 @@ class Settings:
     Attributes:
         threads: of the CPU; 0 = all cores.
         lanes: networks that are to run at the same time, see `Network.another`.
+        callers: threads that are to call `Network.run`, see there.
         precision: of float networks.
         deterministic: the same bits in every run on the same machine, for every number of threads.
     """
@@ -51,6 +52,10 @@ class Settings:
     @property
     def cores(self) -> int:
         return self.threads or available_cores()
+
+    @property
+    def callers(self) -> int:
+        return 2 * self.lanes
 
 
 class Network(Protocol):
@@ -70,6 +75,9 @@ class Network(Protocol):
     def run(self, inputs: Mapping[str, Array]) -> Array:
         """The first output for these inputs, by input name. C-contiguous arrays of the inputs' types: of numpy, or the
         tensor input of the engine's `arrays`, and then the result is one, too.
+
+        No more than `Settings.lanes` networks run on a CPU at a time; a call beyond waits until one ends. Where one
+        waits for each that runs, no core waits for the tensors of the next picture.
 
         The result may lie in the engine's own memory: it is valid until the next call of `run`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +38,7 @@ class OrtEngine:
         self.device = "CPU" if kind != "cuda" else f"CUDA {index or '0'}"
         # Networks that run at the same time share the cores.
         self._threads = 1 if settings.deterministic else max(1, settings.cores // settings.lanes)
+        self._turns = threading.Semaphore(settings.lanes)
         self._deterministic = settings.deterministic
 
     def compile(self, model: Model) -> OrtNetwork:
@@ -48,23 +50,24 @@ class OrtEngine:
             session = ort.InferenceSession(_any_shape(model).SerializeToString(), options, providers=self._providers)
         except Exception as error:  # its exceptions share no base class
             raise NnpfError(f"onnxruntime cannot read it: {_reason(error)}", subject=model.name) from None
-        return OrtNetwork(model, session)
+        return OrtNetwork(model, session, self._turns)
 
 
 class OrtNetwork:
     exact = False  # layers between quantised tensors may be rounded as the device likes
     precision = "f32"
 
-    def __init__(self, model: Model, session: ort.InferenceSession) -> None:
-        self._model, self._session = model, session
+    def __init__(self, model: Model, session: ort.InferenceSession, turns: threading.Semaphore) -> None:
+        self._model, self._session, self._turns = model, session, turns
 
     def another(self) -> OrtNetwork:
-        return OrtNetwork(self._model, self._session)  # sessions may run in several threads
+        return OrtNetwork(self._model, self._session, self._turns)  # sessions may run in several threads
 
     def run(self, inputs: Mapping[str, Array]) -> Array:
         arrays = checked_inputs(self._model, inputs)
         try:
-            result: Array = self._session.run([self._model.output_names[0]], arrays)[0]
+            with self._turns:
+                result: Array = self._session.run([self._model.output_names[0]], arrays)[0]
         except Exception as error:
             raise NnpfError(f"onnxruntime failed: {_reason(error)}", subject=self._model.name) from None
         return result

@@ -7,7 +7,7 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -50,6 +50,7 @@ class TorchEngine:
             torch.set_num_threads(1 if settings.deterministic else max(1, settings.cores // settings.lanes))
         if kind == "cuda" and settings.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it matrix products are refused
+        self._turns = threading.Semaphore(settings.lanes) if kind == "cpu" else nullcontext()
         self._precision = self._chosen_precision()
         # On a device of its own the pictures go there, and not the tensors.
         self.arrays: Arrays = NUMPY if kind == "cpu" else TorchArrays(self._device)
@@ -77,11 +78,12 @@ class TorchEngine:
         # How much is free changes from run to run, and with it the batch.
         if self._device.type == "cuda" and not self._settings.deterministic:
             free, _ = torch.cuda.mem_get_info(self._device)
-            return int(free * _GPU_SHARE) // self._settings.lanes
+            return int(free * _GPU_SHARE) // self._settings.callers
         return _MPS_ROOM if self._device.type == "mps" else CPU_ROOM
 
     def compile(self, model: Model) -> TorchNetwork:
-        return TorchNetwork(model, _Graph(model, self._device, self._precision, self._settings.deterministic))
+        graph = _Graph(model, self._device, self._precision, self._settings.deterministic)
+        return TorchNetwork(model, graph, self._turns)
 
 
 class _Graph:
@@ -130,8 +132,8 @@ class _Graph:
 
 
 class TorchNetwork:
-    def __init__(self, model: Model, graph: _Graph) -> None:
-        self._model, self._graph = model, graph
+    def __init__(self, model: Model, graph: _Graph, turns: AbstractContextManager[object]) -> None:
+        self._model, self._graph, self._turns = model, graph, turns
 
     @property
     def exact(self) -> bool:
@@ -142,13 +144,13 @@ class TorchNetwork:
         return self._graph.precision
 
     def another(self) -> TorchNetwork:
-        return TorchNetwork(self._model, self._graph)
+        return TorchNetwork(self._model, self._graph, self._turns)
 
     def run(self, inputs: Mapping[str, Array]) -> Array:
         arrays = checked_inputs(self._model, inputs)
         on_device = any(isinstance(array, Tensor) for array in arrays.values())
         try:
-            with torch.no_grad(), _arithmetic(self._graph):
+            with self._turns, torch.no_grad(), _arithmetic(self._graph):
                 tensors = [self._to_device(array) for array in arrays.values()]
                 output = self._graph.function(tensors)(*tensors)
                 if output.dtype == torch.bfloat16:  # numpy has no such type
