@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def chosen(args: argparse.Namespace, source: Stream) -> Unwanted:
     """Whether a message is among those that the arguments say. A stream may have to be read for it."""
-    types = _types(args.type, source.codec)
+    types = payload_types(args.type, source.codec)
     try:
         pictures = selection.parse(args.picture) if args.picture is not None else None
     except VseiError as error:
@@ -53,8 +53,8 @@ def chosen(args: argparse.Namespace, source: Stream) -> Unwanted:
     return is_chosen
 
 
-def _types(text: str | None, codec: Codec) -> frozenset[int] | None:
-    """Payload types; None for all."""
+def payload_types(text: str | None, codec: Codec) -> frozenset[int] | None:
+    """The payload types that --type names; None for all."""
     if text is None:
         return NNPF_TYPES
     if text == ALL:

@@ -1,6 +1,7 @@
 """Show the SEI messages of a stream, with the pictures they stand at.
 
-By default the NNPFC and NNPFA messages, element by element. PICTURES are written as for `nnpf inject`: poc:8,16-24,
+By default the NNPFC and NNPFA messages, element by element; nesting messages that hold one are shown with all that is
+in them. PICTURES are written as for `nnpf inject`: poc:8,16-24,
 output:0-9, decode:5, clvs:1, time:1.5-3, random_access, first. All indices are 0-based. Of a container, offsets
 count the bytes of the byte stream (Annex B) that its NAL units make, those of the decoder configuration record first.
 """
@@ -17,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnpf_tools import chosen
 from nnpf_tools.files import PIPE, Progress, UsageError, add_common, progress
 from nnpf_tools.streams import STREAM_HELP, open_source
-from vsei import messages, selection
+from vsei import edit, selection
 from vsei.annexb import NalUnit
-from vsei.edit import NNPF_TYPES
 from vsei.errors import VseiError
 from vsei.listing import Counts, Found, Listed, Wanted, nal_units_of
 from vsei.messages import Message, NnpfActivation, NnpfCharacteristics
@@ -50,20 +51,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="one line for each NAL unit and SEI message")
     parser.add_argument("--summary", action="store_true", help="one screen for the whole stream")
     parser.add_argument("--trace", action="store_true", help="bit position, length, name and value of each element")
-    parser.add_argument("--type", metavar="N,...", help="payload types to show, by number or name (default: NNPF; all)")
+    parser.add_argument(
+        "--type",
+        metavar="N,...",
+        help="payload types to show, by number or name, or all (default: NNPFC and NNPFA; with --all, --trace: all)",
+    )
     parser.add_argument("--picture", metavar="PICTURES", help="only messages at these pictures")
     parser.add_argument("--limit", type=int, metavar="N", help="stop after N messages (with --all: NAL units)")
     add_common(parser, json=True)
 
 
 def run(args: argparse.Namespace) -> int:
-    types = _types(args.type, args.all or args.trace or args.summary)
+    _check_usage(args)
     pictures = _pictures(args.picture)
     with open_source(args) as source, progress(args, source.size, "B", scale=True) as bar:
+        types = _types(args, source.codec)
         if pictures is not None and pictures.kind == "time":
             from nnpf.timing import at_times
 
             (pictures,) = at_times([pictures], source)
+        elif pictures is not None and pictures.kind == "segments":
+            source.keep()
+            (indices,) = edit.pictures_of_stream(source.nal_units, source.codec, [pictures])
+            pictures = selection.Selection("decode", tuple((i, i) for i in sorted(indices)))
         subject, units = _subject(args, source, bar)
         counts = Counts()
         wanted = Wanted(trace=args.trace, headers=args.all or (args.trace and not args.type))
@@ -71,11 +81,9 @@ def run(args: argparse.Namespace) -> int:
         if args.summary:
             _summary(args, subject, listed, counts, bar)
         elif args.all and not args.json:
-            _all(listed, subject, args)
+            _all(listed, subject, args, types)
         else:
-            found: Iterator[Found] = (
-                f for unit in listed for f in unit.messages if types is None or f.coded.payload_type in types
-            )
+            found: Iterator[Found] = (f for unit in listed for f in unit.messages if _is_wanted(f, types))
             found = _limited(found, args.limit)
             if args.json:
                 _json(found, subject, counts, args, bar)
@@ -125,20 +133,30 @@ def _pictures(text: str | None) -> selection.Selection | None:
         raise UsageError(f"--picture: {error}") from None
 
 
-def _types(text: str | None, everything: bool) -> frozenset[int] | None:
+def _check_usage(args: argparse.Namespace) -> None:
+    others = ("all", "trace", "type", "picture", "limit")
+    given = [f"--{name}" for name in others if getattr(args, name) not in (None, False)]
+    if args.summary and given:
+        raise UsageError(f"--summary is of the whole stream: not together with {', '.join(given)}")
+
+
+def _types(args: argparse.Namespace, codec: Codec) -> frozenset[int] | None:
     """The payload types to show; None for all."""
-    if text is None:
-        return None if everything else NNPF_TYPES
-    by_name = {messages.payload_name(t, codec): t for codec in Codec for t in range(1024)}
-    chosen = set()
-    for part in text.split(","):
-        if part.isdigit():
-            chosen.add(int(part))
-        elif part in by_name:
-            chosen.add(by_name[part])
-        else:
-            raise VseiError(f"--type {part}: no SEI payload type of that name")
-    return frozenset(chosen)
+    if args.type is None and (args.all or args.trace or args.summary):
+        return None
+    return chosen.payload_types(args.type, codec)
+
+
+def _is_wanted(item: Found, types: frozenset[int] | None) -> bool:
+    """Whether a message is of one of the types, or holds one that is."""
+    return types is None or item.coded.payload_type in types or any(_is_wanted(inner, types) for inner in item.inside)
+
+
+def _flat(found: Iterable[Found]) -> Iterator[Found]:
+    """Messages, each followed by those inside it."""
+    for item in found:
+        yield item
+        yield from _flat(item.inside)
 
 
 def _counted(listed: Iterable[Listed], counts: Counts) -> Iterator[Listed]:
@@ -248,25 +266,38 @@ def _hex(data: bytes, most: int = 24) -> str:
     return data[:most].hex(" ") + (f" ... ({len(data)} bytes)" if len(data) > most else "")
 
 
-def _all(listed: Iterable[Listed], subject: _Subject, args: argparse.Namespace) -> None:
+def _all(listed: Iterable[Listed], subject: _Subject, args: argparse.Namespace, types: frozenset[int] | None) -> None:
     print(subject.title)
     headers = _Headers(subject.codec)
-    for i, unit in enumerate(listed):
-        if args.limit is not None and i >= args.limit:
+    last: object = _all  # no picture is equal to it
+    shown = 0
+    for unit in listed:
+        says = headers.one_line(unit)  # also of what is not shown: later headers need it
+        found = [item for item in unit.messages if _is_wanted(item, types)]
+        if types is not None and not found:
+            continue
+        if args.limit is not None and shown >= args.limit:
             return
-        if unit.first_of_picture:
+        shown += 1
+        if unit.first_of_picture or unit.picture != last:
+            last = unit.picture
             print(_place(subject, unit.picture, unit.output_index, unit.offset))
         name = unit.header.name if unit.header is not None else "?"
         where = f"L{unit.header.layer_id} T{unit.header.temporal_id}" if unit.header is not None else ""
-        says = headers.one_line(unit)
         print(f"  {unit.nal_index:>6} {unit.offset:>10} {unit.size:>8}  {name:<12} {where}  {says}".rstrip())
         if unit.problem is not None:
             print(f"         ! {unit.problem}")
-        for item in unit.messages:
-            kind, size = f"{item.coded.payload_type:>3} {item.name}", len(item.coded.payload)
-            print(f"         {kind}{_headline(item.message)}, {size} bytes")
-            for problem in item.problems:
-                print(f"             ! {problem}")
+        for item in found:
+            _print_line(item, " " * 9)
+
+
+def _print_line(item: Found, indent: str) -> None:
+    kind, size = f"{item.coded.payload_type:>3} {item.name}", len(item.coded.payload)
+    print(f"{indent}{kind}{_headline(item.message)}, {size} bytes")
+    for problem in item.problems:
+        print(f"{indent}    ! {problem}")
+    for inner in item.inside:
+        _print_line(inner, indent + "    ")
 
 
 class _Headers:
@@ -354,14 +385,14 @@ def _traces(
             print(f"NAL unit {unit.nal_index} at {unit.offset}: {unit.header.name if unit.header else '?'} {name}")
             _print_trace(entries, problem)
         for item in unit.messages:
-            if types is not None and item.coded.payload_type not in types:
+            if not _is_wanted(item, types):
                 continue
             if args.limit is not None and shown >= args.limit:
                 return
             shown += 1
             print(f"NAL unit {item.nal_index} at {item.offset}: {item.name}, {len(item.coded.payload)} bytes")
             _print_trace(item.trace, "; ".join(item.problems) or None)
-            for inner in item.inside:
+            for inner in _flat(item.inside):
                 print(f"  inside: {inner.name}, {len(inner.coded.payload)} bytes")
                 _print_trace(inner.trace, "; ".join(inner.problems) or None)
 
@@ -472,7 +503,7 @@ def _summary(
             f = unit.picture.format
             chroma = ("4:0:0", "4:2:0", "4:2:2", "4:4:4")[f.chroma_format_idc]
             formats[f"{f.width}x{f.height} {chroma} {f.bit_depth_luma} bit"] += 1
-        for item in unit.messages:
+        for item in _flat(unit.messages):
             kinds[item.name] += 1
             sizes[item.name] += item.coded.size
             m = item.message
