@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -22,6 +22,7 @@ from vsei.annexb import NalUnit, split
 from vsei.edit import Inserted, OnExisting, Placement
 from vsei.errors import VseiError
 from vsei.grouping import PictureStart, groups
+from vsei.messages import NnpfActivation, NnpfCharacteristics
 from vsei.nal import Codec
 from vsei.pictures import PictureFormat, picture_units
 from vsei.restoring import Taken, restore
@@ -96,6 +97,10 @@ class CommonCase:
             raise SpecError(f"{called('activate')} update: needs {called('updates')}", None)
         if activate == "none" and (nnpfa or self.activate_at):
             raise SpecError(f"{called('activate')} none: there is no activation to set or to place", None)
+        if self.base is None:
+            of_base = [called("uri")] if self.uri is not None else [f"{called('elements')} {name}" for name in nnpfc]
+            if of_base:
+                raise SpecError(f"{of_base[0]}: of a base filter, which {called('base')} gives", None)
         labels: dict[KeyPath, str] = {("filters", 0): called("base"), ("filters", 0, "base"): called("base")}
         labels[("filters", 0, "id")] = labels[("activations", 0, "target")] = called("nnpfc_id")
         labels[("filters", 0, "nnpfc")] = f"{called('elements')} "
@@ -157,12 +162,19 @@ class CommonCase:
 _NUMBER = re.compile(r"-?[0-9]{1,20}")
 
 
-def element_value(text: str) -> object:
-    """A value as it is written on a command line: an integer, a list of them with commas between, or a string."""
-    if _NUMBER.fullmatch(text):
-        return int(text)
+# Of each element the type that its message has it in.
+_TYPES = {f.name: str(f.type) for message in (NnpfCharacteristics, NnpfActivation) for f in fields(message)}
+
+
+def element_value(name: str, text: str) -> object:
+    """A value of an element as it is written on a command line: an integer, a list of them with commas between (or one
+    alone, where the element has subscripts), or a string."""
+    of_type = _TYPES.get(name, "")
     parts = [part.strip() for part in text.split(",")]
-    return [int(part) for part in parts] if all(map(_NUMBER.fullmatch, parts)) else text
+    if of_type.startswith("str") or not all(map(_NUMBER.fullmatch, parts)):
+        return text
+    numbers = [int(part) for part in parts]
+    return numbers if len(numbers) > 1 or of_type.startswith("tuple") else numbers[0]
 
 
 def _uri_from(model: str, folder: Path) -> str:

@@ -434,6 +434,8 @@ def _activation(spec: Spec, path: KeyPath, entry: Mapping[str, Any], target: Tar
 
 
 def _other(spec: Spec, path: KeyPath, entry: Mapping[str, Any], target: Target) -> Placement:
+    if entry.get("suffix") and target.codec is Codec.AVC:
+        raise spec.error((*path, "suffix"), "H.264 has no suffix SEI: behind its slices SEI is for the next picture")
     return Placement(
         _pictures(spec, path, entry), _message(spec, path, entry, target), suffix=entry.get("suffix", False)
     )

@@ -235,6 +235,22 @@ def test_the_report_as_json(tmp_path, capsys):
     ]  # fmt: skip
 
 
+def test_messages_have_the_names_of_the_streams_codec(tmp_path, capsys):
+    (tmp_path / "in.265").write_bytes(encode("libx265", "keyint=8:bframes=2"))
+    (tmp_path / "spec.yaml").write_text('messages: [{type: recovery_point, at: first, hex: "80"}]')
+    assert run("inject", tmp_path / "in.265", tmp_path / "spec.yaml", "-n") == 0
+    assert "recovery_point, 1 bytes" in capsys.readouterr().out
+
+
+def test_h264_has_no_suffix_sei(tmp_path, capsys):
+    """Behind the slices of a picture an SEI NAL unit begins the next access unit (H.264 7.4.1.2.3)."""
+    (tmp_path / "in.264").write_bytes(encode("libx264", "keyint=8:bframes=2"))
+    path = tmp_path / "spec.yaml"
+    path.write_text('messages: [{type: 4, at: first, hex: "80", suffix: true}]')
+    assert run("inject", tmp_path / "in.264", path, "-n") == 1
+    assert error(capsys).startswith(f"{path}: line 1: messages[0].suffix: H.264 has no suffix SEI")
+
+
 def test_without_a_frame_rate_the_cost_is_per_picture(shared, spec, capsys):
     assert run("inject", shared / "vectors/streams/ra_vtm_bbb_q42_33f.266", spec, "-n") == 0
     assert "bytes per picture (--fps gives bit rates)" in capsys.readouterr().out
@@ -269,6 +285,34 @@ def test_commands_join_in_a_pipe(tmp_path, spec):
         [*COMMAND, "strip", str(SAMPLE), "-o", "-", "-q", "--type", "all"], capture_output=True, check=True, cwd=ROOT
     )
     assert whole.stdout == alone.stdout
+
+
+# --- elements --------------------------------------------------------------------------------------------------------
+
+
+def test_elements_are_lists_of_one_and_texts_of_digits_where_the_standard_has_them(tmp_path):
+    out = tmp_path / "out.266"
+    settings = ["nnpfa_num_output_entries=1", "nnpfa_output_flag=1", "nnpfc_tag_uri=tag:a.org,2024:1", "nnpfa_prompt=7"]
+    options = [part for setting in settings for part in ("--set", setting)]
+    assert run("inject", SAMPLE, "--base", TINT, "-o", out, "-q", *options) == 0
+    base, activation = [f.message for f in sei_messages(split([out.read_bytes()]), Codec.VVC)][:2]
+    assert base.nnpfc_tag_uri == "tag:a.org,2024:1"
+    assert activation.nnpfa_output_flag == (1,)
+    assert activation.nnpfa_prompt == "7"
+
+
+@pytest.mark.parametrize(
+    ("elements", "problem"),
+    [
+        ("{nnpfa_num_output_entries: 1, nnpfa_output_flag: 1}", "nnpfa_output_flag: a list is wanted"),
+        ("{nnpfa_persistence_flag: [1]}", "nnpfa_persistence_flag: one value is wanted, no list"),
+    ],
+)
+def test_a_list_in_the_wrong_place_is_called_so(tmp_path, capsys, elements, problem):
+    path = tmp_path / "spec.yaml"
+    path.write_text(f"activations:\n- target: 1\n  nnpfa: {elements}\n")
+    assert run("inject", SAMPLE, path, "-n") == 1
+    assert error(capsys) == f"{path}: line 3: activations[0].nnpfa.{problem}"
 
 
 # --- for a decoder ---------------------------------------------------------------------------------------------------
@@ -343,6 +387,9 @@ def test_what_breaks_the_standard_in_the_stream_is_refused(tmp_path, capsys):
         [SAMPLE, "--base", TINT, "-o", "out.266", "--activate-at", "poc:"],
         [SAMPLE, "--base", TINT, "-o", "out.266", "--activate", "update"],
         [SAMPLE, "--base", TINT, "-o", "out.266", "--set", "padding=1"],
+        [SAMPLE, "--update", "a.nnc@first", "-o", "out.266", "--uri", "file:a.onnx"],
+        [SAMPLE, "--update", "a.nnc@first", "-o", "out.266", "--repeat", "first"],
+        [SAMPLE, "--update", "a.nnc@first", "-o", "out.266", "--set", "nnpfc_padding_type=1"],
     ],
 )
 def test_wrong_usage(capsys, arguments):

@@ -39,6 +39,7 @@ from vsei.edit import Inserted
 from vsei.errors import VseiError
 from vsei.frame_rate import frame_rate
 from vsei.messages import payload_name
+from vsei.nal import Codec
 from vsei.source import Output, Source, byte_stream
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ def run(args: argparse.Namespace) -> int:
     with open_source(args) as source, tempfile.SpooledTemporaryFile(1 << 20, "w+", encoding="utf-8") as lines:
         report = _Report(args, cast(IO[str], lines))
         decoder = _usage(lambda: injection.decoder_named(args.decoder, source.codec))
+        report.codec = source.codec
         report.wary_of = decoder.version if decoder is not None else None
         report.rate = args.fps or getattr(source, "rate", None) or frame_rate(split([source.head]), source.codec)
         options = injection.InjectOptions(
@@ -205,6 +207,8 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise UsageError("give either a specification file or --base (and --update)")
     if args.spec is not None and options:
         raise UsageError(f"{', '.join(options)}: not together with a specification file, which says this")
+    if args.repeat is not None and args.base is None:
+        raise UsageError("--repeat: of a base filter, which --base gives")
     if args.output is None and not args.dry_run:
         raise UsageError("give an output: -o OUT, or -o - for standard output")
     if args.output is not None:
@@ -231,7 +235,7 @@ def _common_case(args: argparse.Namespace) -> CommonCase:
             raise UsageError(
                 f"--set {setting}: give ELEMENT=VALUE with the standard's name, as in nnpfc_padding_type=1"
             )
-        elements[name] = element_value(value)
+        elements[name] = element_value(name, value)
     updates = []
     for update in args.update:
         payload, at, pictures = update.rpartition("@")
@@ -263,6 +267,7 @@ class _Report:
         self._args, self._spool = args, lines
         self._noted: set[str] = set()
         self._lines = 0
+        self.codec = Codec.VVC
         self.wary_of: str | None = None
         self.rate: Fraction | None = None
         self.done: Injected | None = None
@@ -284,7 +289,7 @@ class _Report:
         args, start, message = self._args, inserted.start, inserted.message
         if not (args.json or args.dry_run or args.verbose):
             return
-        name, size = payload_name(message.payload_type), len(message.payload)
+        name, size = payload_name(message.payload_type, self.codec), len(message.payload)
         if args.json:
             entry = {
                 "decode_index": start.decode_index,

@@ -135,7 +135,7 @@ def complete(cls: type[M], description: Description, elements: Mapping[str, Any]
     Raises:
         VseiError: an element that the message does not have, or not with these values of the others.
     """
-    known = {f.name for f in fields(cls)}
+    known = {f.name: str(f.type) for f in fields(cls)}
     given = Values()
     for name, value in elements.items():
         if name not in known or name == "closing":
@@ -146,5 +146,10 @@ def complete(cls: type[M], description: Description, elements: Mapping[str, Any]
     for key in given.present:
         if key not in completer.values.present:
             name = key if isinstance(key, str) else subscripted(str(key[0]), cast("tuple[int, ...]", key[1:]))
-            raise VseiError("is not part of the message with these values of the other elements", element=name)
+            problem = "is not part of the message with these values of the other elements"
+            if isinstance(key, str) and known[key].startswith("tuple"):
+                problem = "a list is wanted"
+            elif not isinstance(key, str) and not known[str(key[0])].startswith("tuple"):
+                name, problem = str(key[0]), "one value is wanted, no list"
+            raise VseiError(problem, element=name)
     return from_values(cls, completer.values, None)
