@@ -189,6 +189,8 @@ class Checker:
             NnpfOfUnit(_for_the_picture(chain.from_iterable(item.messages for item in listed))),
         )
         clvs = self._sequence_of(unit)
+        # Order within a picture unit does not matter here: one that follows is there, too.
+        clvs.listed_types.update(_listed_types(chain.from_iterable(item.messages for item in listed)))
         for position, item in enumerate(listed):
             seen = NalUnitSeen(item, position, unit)
             for rule, broken in _broken(self._books, seen):
@@ -215,6 +217,7 @@ class Checker:
         found = [Found(0, 0, header, None, None, m, _payload(m, self.codec, too_deep=False).message) for m in coded]
         unit = UnitSeen((), start, None, picture, None, (), NnpfOfUnit(_for_the_picture(found)))
         clvs = self._sequence_of(unit)
+        clvs.listed_types.update(_listed_types(found))
         for item in found:
             for culprit, rule, broken in self._message(item, unit, clvs):
                 yield Finding(rule, *broken, name=culprit.name)
@@ -267,7 +270,6 @@ class Checker:
         """A message with what came before it, where it is for the picture that it stands at."""
         m = found.message
         if isinstance(m, SeiProcessingOrder):
-            clvs.listed_types.update(m.po_sei_payload_type)
             clvs.po_ids.add(m.po_sei_id)
         elif isinstance(m, SeiProcessingOrderNesting):
             return NestingSeen(m, clvs)
@@ -374,3 +376,11 @@ def _for_the_picture(all_found: Iterable[Found], scope: int = _Scope.PICTURE) ->
         if isinstance(m, NnpfCharacteristics | NnpfActivation) and scope == _Scope.PICTURE and _reserved(m) is None:
             yield found
         yield from _for_the_picture(found.inside, _scope(found, scope))
+
+
+def _listed_types(all_found: Iterable[Found], scope: int = _Scope.PICTURE) -> Iterator[int]:
+    """Payload types that SEI processing order messages for the layer of the picture name."""
+    for found in all_found:
+        if isinstance(found.message, SeiProcessingOrder) and scope == _Scope.PICTURE:
+            yield from found.message.po_sei_payload_type
+        yield from _listed_types(found.inside, _scope(found, scope))

@@ -177,7 +177,7 @@ class Clvs:
         index: Picture.clvs.
         filters: by nnpfc_id.
         elsewhere: ids of filters that are ignored (reserved values), or nested for this layer: nothing is known of
-            them, so nothing is said of their activations.
+            them, so nothing is said of their updates and activations.
         updated_ever: ids that an update came for, in this CLVS or before it in the stream.
         full: there are more filters than are followed.
         first_output_index: no picture before it is of this CLVS; the largest index of the CLVS before, plus 1.

@@ -25,7 +25,8 @@ _GDR = {Codec.VVC: (Vvc.GDR,), Codec.HEVC: (), Codec.AVC: ()}
     CharacteristicsSeen, "nnpfc-first-is-base", NNPFC, "The first NNPFC of an nnpfc_id in a CLVS has the base filter."
 )
 def first_is_a_base(c: CharacteristicsSeen) -> Iterator[Broken]:
-    if not c.m.nnpfc_base_flag and (c.filter is None or c.filter.base is None):
+    known = (c.filter is not None and c.filter.base is not None) or c.m.nnpfc_id in c.clvs.elsewhere
+    if not c.m.nnpfc_base_flag and not known:
         yield Broken("nnpfc_base_flag", f"0, and no base of nnpfc_id {c.m.nnpfc_id} came before in the CLVS")
 
 
