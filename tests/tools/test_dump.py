@@ -159,6 +159,15 @@ def test_all_shows_every_nal_unit_and_message_once(shared, capsys):
         assert len(shown) == len(list(split([path.read_bytes()])))
 
 
+@pytest.mark.parametrize("option", ["--all", "--trace"])
+def test_headers_of_chosen_pictures_have_their_parameter_sets(samples, capsys, option):
+    assert main(["dump", str(samples / "bbb_q37.266"), option, "--picture", "poc:8"]) == 0
+    text = capsys.readouterr().out
+    assert "ph_pic_order_cnt_lsb" in text
+    assert "!" not in text
+    assert text.count("picture ") == 1
+
+
 def test_summary_counts(samples, capsys):
     assert main(["dump", "--summary", "--json", str(samples / "bbb_q37.266")]) == 0
     summary = json.loads(capsys.readouterr().out)

@@ -1,9 +1,9 @@
 """Show the SEI messages of a stream, with the pictures they stand at.
 
 By default the NNPFC and NNPFA messages, element by element; nesting messages that hold one are shown with all that is
-in them. PICTURES are written as for `nnpf inject`: poc:8,16-24,
-output:0-9, decode:5, clvs:1, time:1.5-3, random_access, first. All indices are 0-based. Of a container, offsets
-count the bytes of the byte stream (Annex B) that its NAL units make, those of the decoder configuration record first.
+in them. PICTURES are written as for `nnpf inject`: poc:8,16-24, output:0-9, decode:5, clvs:1, time:1.5-3,
+random_access, first. All indices are 0-based. Of a container, offsets count the bytes of the byte stream (Annex B)
+that its NAL units make, those of the decoder configuration record first.
 """
 
 from __future__ import annotations
@@ -74,21 +74,24 @@ def run(args: argparse.Namespace) -> int:
             source.keep()
             (indices,) = edit.pictures_of_stream(source.nal_units, source.codec, [pictures])
             pictures = selection.Selection("decode", tuple((i, i) for i in sorted(indices)))
+        choice = _Choice(types, pictures)
         subject, units = _subject(args, source, bar)
         counts = Counts()
         wanted = Wanted(trace=args.trace, headers=args.all or (args.trace and not args.type))
-        listed = _chosen(_counted(nal_units_of(units, subject.codec, wanted), counts), pictures)
+        listed = _counted(nal_units_of(units, subject.codec, wanted), counts)
         if args.summary:
             _summary(args, subject, listed, counts, bar)
         elif args.all and not args.json:
-            _all(listed, subject, args, types)
+            _all(listed, subject, args, choice)
         else:
-            found: Iterator[Found] = (f for unit in listed for f in unit.messages if _is_wanted(f, types))
+            found: Iterator[Found] = (
+                f for unit in listed if choice.has(unit) for f in unit.messages if choice.takes(f)
+            )
             found = _limited(found, args.limit)
             if args.json:
                 _json(found, subject, counts, args, bar)
             elif args.trace:
-                _traces(listed, subject, args, types)
+                _traces(listed, subject, args, choice)
             else:
                 _tree(found, subject, counts, args)
     return 0
@@ -147,9 +150,22 @@ def _types(args: argparse.Namespace, codec: Codec) -> frozenset[int] | None:
     return chosen.payload_types(args.type, codec)
 
 
-def _is_wanted(item: Found, types: frozenset[int] | None) -> bool:
-    """Whether a message is of one of the types, or holds one that is."""
-    return types is None or item.coded.payload_type in types or any(_is_wanted(inner, types) for inner in item.inside)
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Which messages are shown: types, and pictures that they stand at; None: all."""
+
+    types: frozenset[int] | None
+    pictures: selection.Selection | None
+
+    def has(self, unit: Listed) -> bool:
+        """Whether a NAL unit stands at one of the pictures."""
+        return self.pictures is None or (
+            unit.picture is not None and self.pictures.picks(unit.picture.start, unit.picture.poc, unit.output_index)
+        )
+
+    def takes(self, item: Found) -> bool:
+        """Whether a message is of one of the types, or holds one that is."""
+        return self.types is None or item.coded.payload_type in self.types or any(map(self.takes, item.inside))
 
 
 def _flat(found: Iterable[Found]) -> Iterator[Found]:
@@ -163,14 +179,6 @@ def _counted(listed: Iterable[Listed], counts: Counts) -> Iterator[Listed]:
     for unit in listed:
         counts.take(unit)
         yield unit
-
-
-def _chosen(listed: Iterable[Listed], pictures: selection.Selection | None) -> Iterator[Listed]:
-    for unit in listed:
-        if pictures is None or (
-            unit.picture is not None and pictures.picks(unit.picture.start, unit.picture.poc, unit.output_index)
-        ):
-            yield unit
 
 
 def _limited(found: Iterable[Found], limit: int | None) -> Iterator[Found]:
@@ -266,15 +274,15 @@ def _hex(data: bytes, most: int = 24) -> str:
     return data[:most].hex(" ") + (f" ... ({len(data)} bytes)" if len(data) > most else "")
 
 
-def _all(listed: Iterable[Listed], subject: _Subject, args: argparse.Namespace, types: frozenset[int] | None) -> None:
+def _all(listed: Iterable[Listed], subject: _Subject, args: argparse.Namespace, choice: _Choice) -> None:
     print(subject.title)
     headers = _Headers(subject.codec)
     last: object = _all  # no picture is equal to it
     shown = 0
     for unit in listed:
-        says = headers.one_line(unit)  # also of what is not shown: later headers need it
-        found = [item for item in unit.messages if _is_wanted(item, types)]
-        if types is not None and not found:
+        says = headers.one_line(unit)  # of what is not shown, too: later headers need it
+        found = [item for item in unit.messages if choice.takes(item)]
+        if not choice.has(unit) or (choice.types is not None and not found):
             continue
         if args.limit is not None and shown >= args.limit:
             return
@@ -369,23 +377,24 @@ _TELLING = frozenset(
 )
 
 
-def _traces(
-    listed: Iterable[Listed], subject: _Subject, args: argparse.Namespace, types: frozenset[int] | None
-) -> None:
+def _traces(listed: Iterable[Listed], subject: _Subject, args: argparse.Namespace, choice: _Choice) -> None:
     print(subject.title)
     print("bit positions count from the start of the NAL unit, in SEI messages from the start of the payload;")
     print("emulation prevention bytes are left out")
     headers = _Headers(subject.codec)
     shown = 0
     for unit in listed:
+        # Headers of what is not shown are read, too: later ones need them.
         name, entries, problem = headers.trace(unit) if args.type is None else ("", [], None)
+        if not choice.has(unit):
+            continue
         if unit.first_of_picture and (entries or args.type is None):
             print(_place(subject, unit.picture, unit.output_index, unit.offset))
         if entries or problem:
             print(f"NAL unit {unit.nal_index} at {unit.offset}: {unit.header.name if unit.header else '?'} {name}")
             _print_trace(entries, problem)
         for item in unit.messages:
-            if not _is_wanted(item, types):
+            if not choice.takes(item):
                 continue
             if args.limit is not None and shown >= args.limit:
                 return
