@@ -168,6 +168,13 @@ def test_headers_of_chosen_pictures_have_their_parameter_sets(samples, capsys, o
     assert text.count("picture ") == 1
 
 
+def test_a_limit_does_not_change_what_the_stream_is_said_to_be(shared, capsys):
+    path = shared / "vectors/vtm/s01_vq_uri_ra.266"
+    first = dumped(capsys, path, "--limit", "1")
+    assert len(first["messages"]) == 1
+    assert first["stream"] == dumped(capsys, path)["stream"]
+
+
 def test_summary_counts(samples, capsys):
     assert main(["dump", "--summary", "--json", str(samples / "bbb_q37.266")]) == 0
     summary = json.loads(capsys.readouterr().out)

@@ -87,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
             found: Iterator[Found] = (
                 f for unit in listed if choice.has(unit) for f in unit.messages if choice.takes(f)
             )
-            found = _limited(found, args.limit)
+            # JSON says how many pictures the stream has, so that is read to its end.
+            found = _limited(found, args.limit, read_on=args.json)
             if args.json:
                 _json(found, subject, counts, args, bar)
             elif args.trace:
@@ -181,11 +182,12 @@ def _counted(listed: Iterable[Listed], counts: Counts) -> Iterator[Listed]:
         yield unit
 
 
-def _limited(found: Iterable[Found], limit: int | None) -> Iterator[Found]:
+def _limited(found: Iterable[Found], limit: int | None, *, read_on: bool) -> Iterator[Found]:
     for i, item in enumerate(found):
-        if limit is not None and i >= limit:
+        if limit is None or i < limit:
+            yield item
+        elif not read_on:
             return
-        yield item
 
 
 # --- text ------------------------------------------------------------------------------------------------------------
@@ -221,7 +223,9 @@ def _tree(found: Iterable[Found], subject: _Subject, counts: Counts, args: argpa
     if number == 0:
         print("no messages of the kinds asked for" if args.type else "no NNPFC or NNPFA messages")
     if not args.quiet:
-        print(f"{counts.pictures} pictures, {counts.nal_units} NAL units, {number} messages shown", file=sys.stderr)
+        read = " read" if args.limit is not None else ""  # there may be more
+        counted = f"{counts.pictures} pictures, {counts.nal_units} NAL units{read}"
+        print(f"{counted}, {number} messages shown", file=sys.stderr)
 
 
 def _in_record(subject: _Subject, item: Found) -> bool:
