@@ -26,7 +26,7 @@ from vsei.messages import NnpfActivation, NnpfCharacteristics
 from vsei.nal import Codec
 from vsei.pictures import PictureFormat, picture_units
 from vsei.restoring import Taken, restore
-from vsei.rules import DECODERS, Decoder, Rule
+from vsei.rules import DECODERS, Decoder, Finding, Rule
 from vsei.source import Output, Progress, Stream, byte_stream
 from vsei.splicing import splice
 
@@ -98,9 +98,9 @@ class CommonCase:
         if activate == "none" and (nnpfa or self.activate_at):
             raise SpecError(f"{called('activate')} none: there is no activation to set or to place", None)
         if self.base is None:
-            of_base = [called("uri")] if self.uri is not None else [f"{called('elements')} {name}" for name in nnpfc]
-            if of_base:
-                raise SpecError(f"{of_base[0]}: of a base filter, which {called('base')} gives", None)
+            idle = [called("uri")] if self.uri is not None else [f"{called('elements')} {name}" for name in nnpfc]
+            if idle:
+                raise SpecError(f"{idle[0]}: of a base filter, which {called('base')} gives", None)
         labels: dict[KeyPath, str] = {("filters", 0): called("base"), ("filters", 0, "base"): called("base")}
         labels[("filters", 0, "id")] = labels[("activations", 0, "target")] = called("nnpfc_id")
         labels[("filters", 0, "nnpfc")] = f"{called('elements')} "
@@ -335,7 +335,7 @@ def _picture_format(source: Stream, layer_id: int | None) -> PictureFormat | Non
 
 
 def _check(source: Stream, found: Plan, target: Target) -> None:
-    """VseiError where messages that go in break a rule in the stream.
+    """VseiError where messages that go in break a rule in the stream, or make those break one that are there already.
 
     A stream that can be read again is checked as it will be written; of a pipe only its head, before it is written.
     """
@@ -362,14 +362,31 @@ def _check(source: Stream, found: Plan, target: Target) -> None:
                 coming.clear()
             yield unit
 
-    for finding in check(nal_units_of(marked(), found.codec), found.codec, decoder=target.decoder):
-        if finding.picture is None or finding.nal_index not in put_in:
+    def findings(nal_units: Iterable[NalUnit]) -> Iterator[Finding]:
+        return check(nal_units_of(nal_units, found.codec), found.codec, decoder=target.decoder)
+
+    # Messages that stay may be broken already; that is not for this to tell.
+    before = {_on_message(finding) for finding in findings(units())} if found.on_existing == "keep" else None
+    for finding in findings(marked()):
+        if finding.picture is None:
             continue
+        name = finding.name or "NAL unit"
+        if finding.nal_index not in put_in:
+            broken = finding.name is not None and finding.rule.level is Level.VIOLATION
+            if before is None or not broken or _on_message(finding) in before:
+                continue
+            name = f"with what goes in, {name} that is there"
         element = f"{finding.element}: " if finding.element else ""
-        text = f"{finding.name or 'NAL unit'} at picture {finding.picture.decode_index}: {element}{finding.message}"
+        text = f"{name} at picture {finding.picture.decode_index}: {element}{finding.message}"
         if finding.rule.level is Level.VIOLATION:
             raise BrokenRule(text, finding.rule)
         target.note(text, finding.rule)
+
+
+def _on_message(finding: Finding) -> tuple[object, ...]:
+    """What a finding says, wherever in the stream the message stands by now."""
+    index = finding.picture.decode_index if finding.picture is not None else None
+    return finding.rule.name, index, finding.name, finding.element, finding.message
 
 
 # --- the edit --------------------------------------------------------------------------------------------------------

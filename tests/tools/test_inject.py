@@ -208,6 +208,23 @@ def test_messages_that_are_there_already(tmp_path, capsys, on_existing, count):
     assert len(messages(twice)) == count * len(messages(once))
 
 
+def test_what_makes_kept_messages_wrong_is_refused(tmp_path, capsys):
+    """The base that is there would be another one than the first of its CLVS."""
+    both, late, out = tmp_path / "both.266", tmp_path / "late.266", tmp_path / "out.266"
+    assert run("inject", SAMPLE, "--base", TINT, "-o", both, "-q") == 0
+    assert run("strip", both, "--picture", "decode:0-31", "-o", late, "-q") == 0
+    options = ["--repeat", "first", "--activate-at", "first", "--on-existing", "keep", "-o", out, "-q"]
+    assert run("inject", late, "--base", TINT, *options) == 0
+    out.unlink()
+    assert run("inject", late, "--base", TINT.with_name("tint_blue.onnx"), *options) == 1
+    assert ": with what goes in, nnpfc that is there at picture 32: nnpfc_uri: another base of nnpfc_id 1" in error(
+        capsys
+    )
+    # What was wrong before is no reason.
+    assert run("inject", late, "--base", TINT.with_name("tint_blue.onnx"), *options, "--no-check") == 0
+    assert run("inject", out, "--base", TINT, "--id", "2", "-o", tmp_path / "two.266", "--on-existing", "keep") == 0
+
+
 # --- reports ---------------------------------------------------------------------------------------------------------
 
 
