@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnpf import elements
 from nnpf.errors import NnpfError
+from nnpf.implied import with_implied
 from vsei.messages import NnpfCharacteristics, nnpf
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def characteristics(
     if present and model is not None:
         values = {**_derived(model, given), **values}
     usual = {"nnpfc_purpose": nnpf.VISUAL_QUALITY, "nnpfc_padding_type": 1, "nnpfc_input_pic_filtering_flag": 1}
+    values = with_implied(values, {**usual, **defaults})
     return elements.complete(NnpfCharacteristics, nnpf.nnpfc, values, {**usual, **defaults})
 
 

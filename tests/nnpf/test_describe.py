@@ -9,6 +9,7 @@ from nnpf.errors import NnpfError
 from nnpf.model import load
 from tests.nnpf.onnx_graphs import graph, identity_filter
 from vsei.errors import VseiError
+from vsei.messages import decode, encode
 
 BASE = {"nnpfc_id": 1, "nnpfc_base_flag": 1, "nnpfc_mode_idc": 1, "nnpfc_tag_uri": describe.ONNX_TAG, "nnpfc_uri": "m"}
 UPDATE = {"nnpfc_id": 1, "nnpfc_base_flag": 0, "nnpfc_mode_idc": 0, "nnpfc_payload": b"update"}
@@ -117,9 +118,57 @@ def test_what_cannot_be_derived_is_asked_for(model, given, problem):
         fields(model, given)
 
 
+# --- what follows from other elements ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "flag"),
+    [
+        ({"nnpfc_auxiliary_inp_idc": 2, "nnpfc_prompt": "sharp"}, "nnpfc_inband_prompt_flag"),
+        ({"nnpfc_auxiliary_inp_idc": 4, "nnpfc_seed": 9}, "nnpfc_inband_seed_flag"),
+        ({"nnpfc_colour_primaries": 9}, "nnpfc_separate_colour_description_present_flag"),
+        ({"nnpfc_total_kilobyte_size": 5}, "nnpfc_complexity_info_present_flag"),
+    ],
+)
+def test_an_element_behind_a_flag_sets_it(given, flag):
+    assert fields(None, given)[flag] == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "bits"),
+    [
+        ({"nnpfc_for_human_viewing_idc": 1}, 4),
+        ({"nnpfc_for_machine_analysis_idc": 0}, 4),
+        ({"nnpfc_purpose": 4, "nnpfc_scan_type_idc": 1}, 6),
+        ({"nnpfc_purpose": 0, "nnpfc_for_human_viewing_idc": 1, "nnpfc_reserved_metadata_extension": "01"}, 7),
+        ({"nnpfc_for_human_viewing_idc": 1, "nnpfc_num_metadata_extension_bits": 9}, 9),
+    ],
+)
+def test_bits_of_the_metadata_extension_are_counted(given, bits):
+    assert fields(None, given)["nnpfc_num_metadata_extension_bits"] == bits
+
+
+@pytest.mark.parametrize("overlap", [0, 1, 8])
+def test_alignment_before_the_application_tag_is_counted_too(overlap):
+    for length in range(48):
+        tag = "tag:example.com,2024:" + "é" * length
+        given = {"nnpfc_purpose": 0, "nnpfc_application_purpose_tag_uri": tag, "nnpfc_overlap": overlap}
+        message = describe.characteristics(BASE, None, given)
+        payload = encode(message)
+        trace = []
+        assert decode(payload, trace=trace).message == message
+        names = [entry.element for entry in trace]
+        first = names.index("nnpfc_application_purpose_tag_uri_present_flag")
+        behind = trace[first : names.index("nnpfc_for_machine_analysis_idc") + 1]
+        assert message.nnpfc_num_metadata_extension_bits == sum(entry.length for entry in behind)
+
+
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
+        ({"nnpfc_purpose": "0", "nnpfc_scan_type_idc": 0}, "nnpfc_purpose: '0' is not an integer"),
+        ({"nnpfc_scan_type_idc": 0}, "nnpfc_scan_type_idc: is not part of the message"),
+        ({"nnpfc_for_human_viewing_idc": 0, "nnpfc_reserved_metadata_extension": 1}, "extension: 1, bits are wanted"),
         ({"nnpfc_padding": 1}, "nnpfc_padding: nnpfc has no such element"),
         ({"nnpfc_luma_padding_val": 1}, "nnpfc_luma_padding_val: is not part of the message"),
         ({"nnpfc_overlap": "3"}, "nnpfc_overlap: '3' is not an integer"),
