@@ -268,6 +268,11 @@ def test_h264_has_no_suffix_sei(tmp_path, capsys):
     assert error(capsys).startswith(f"{path}: line 1: messages[0].suffix: H.264 has no suffix SEI")
 
 
+def test_a_filter_that_decoders_ignore_is_not_put_in_silently(capsys):
+    assert run("inject", SAMPLE, "--base", TINT, "--id", "300", "-n") == 0
+    assert "nnpfc_id: 300 is reserved: decoders ignore this message (nnpf-reserved-value)" in capsys.readouterr().err
+
+
 def test_without_a_frame_rate_the_cost_is_per_picture(shared, spec, capsys):
     assert run("inject", shared / "vectors/streams/ra_vtm_bbb_q42_33f.266", spec, "-n") == 0
     assert "bytes per picture (--fps gives bit rates)" in capsys.readouterr().out

@@ -260,6 +260,9 @@ def _common_case(args: argparse.Namespace) -> CommonCase:
 # --- the report ------------------------------------------------------------------------------------------------------
 
 
+_IGNORED = "nnpf-reserved-value"
+
+
 class _Report:
     """What was put in where, and what it costs. Lines wait in a file until all is done: there may be very many."""
 
@@ -278,9 +281,9 @@ class _Report:
         return not self._args.quiet or self._args.json or self._args.dry_run or self._args.verbose
 
     def note(self, text: str, rule: Rule | None = None) -> None:
-        """What a user should know. Of what rules warn of, each once: what a decoder needs that was asked for, and with
-        -v the rest."""
-        asked_for = rule is None or self._args.verbose or rule.clause == self.wary_of
+        """What a user should know. Of what rules warn of, each once: what a decoder needs that was asked for, what
+        makes all decoders ignore a message, and with -v the rest."""
+        asked_for = rule is None or self._args.verbose or rule.clause == self.wary_of or rule.name == _IGNORED
         if asked_for and not self._args.quiet and (rule.name if rule else text) not in self._noted:
             self._noted.add(rule.name if rule else text)
             print(f"nnpf: {text}" + (f" ({rule.name})" if rule else ""), file=sys.stderr)
