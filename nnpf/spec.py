@@ -284,6 +284,8 @@ def placements(spec: Spec, codec: Codec = Codec.VVC, target: Target | None = Non
     once: set[int] = set()  # filters that only the first CLVS has
     for i, entry in enumerate(spec.data.get("filters", [])):
         path = ("filters", i)
+        if not (entry.keys() & {"base", "uri", "nnpfc"} or entry.get("updates")):
+            raise spec.error(path, "neither base, uri nor updates: there is nothing to send")
         purpose = {}
         if entry.keys() & {"base", "uri", "nnpfc"}:
             message, placement = _base(spec, path, entry, target)

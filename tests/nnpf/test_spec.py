@@ -157,6 +157,7 @@ def test_a_base_that_is_sent_once_is_activated_in_its_sequence_only():
         ("filters:\n- id: 1.0", "line 2: filters[0].id: 1.0 is not of type 'integer'"),
         ("filters:\n- id: 1\n  updates:\n  - at: first", "line 4: filters[0].updates[0]: exactly one of payload, uri"),
         ("filters:\n- id: 1\n  id: 2", "line 3: id: twice"),
+        ("filters:\n- id: 1\n  repeat: first", "line 2: filters[0]: neither base, uri nor updates"),
         ("activations:\n- target: 1\n  at: poc:x", "line 3: activations[0].at: 'poc:x' does not name pictures"),
         (
             "activations:\n- target: 1\n  nnpfa:\n    nnpfa_persistence: 1",

@@ -71,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(report))
     elif not args.quiet:
-        others = f" and {len(saved)} files beside it" if saved else ""
-        print(f"{writer.messages} messages in {report['spec']}{others}", file=sys.stderr)
+        others = f" and {len(saved)} file{'s' * (len(saved) != 1)} beside it" if saved else ""
+        messages = f"{writer.messages} message{'s' * (writer.messages != 1)}"
+        print(f"{messages} in {report['spec']}{others}", file=sys.stderr)
     return 0

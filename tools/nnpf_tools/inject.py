@@ -340,7 +340,8 @@ class _Report:
     def _summary(self, done: Injected) -> str:
         added = done.bytes_out - done.bytes_in
         share = f" ({100 * added / done.bytes_in:+.2f} %)" if done.bytes_in else ""
-        text = f"{'would add' if self._args.dry_run else 'added'} {done.messages} messages, {added} bytes{share}"
+        messages = f"{done.messages} message{'s' * (done.messages != 1)}"
+        text = f"{'would add' if self._args.dry_run else 'added'} {messages}, {added} bytes{share}"
         before, after = self._bit_rate(done.bytes_in, done), self._bit_rate(done.bytes_out, done)
         if self.rate is not None and before is not None and after is not None:
             fps = f"{float(self.rate):.6g} pictures per second"
