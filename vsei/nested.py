@@ -38,8 +38,9 @@ def without(
     nesting = _nesting(message, codec, depth)
     if nesting is None:
         return message
-    inside = [without(m, codec, unwanted, depth + 1) for m in nesting.messages]
-    if all(new is old for new, old in zip(inside, nesting.messages, strict=True)):
+    before = nesting.messages  # each call makes new ones
+    inside = [without(m, codec, unwanted, depth + 1) for m in before]
+    if all(new is old for new, old in zip(inside, before, strict=True)):
         return message
     if not any(inside):
         return None

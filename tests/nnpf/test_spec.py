@@ -138,6 +138,23 @@ messages:
     assert raw.message == SeiMessage(1000, bytes([0, 255]))
 
 
+def test_a_nesting_message_of_h265_holds_as_many_as_are_given():
+    text = """
+messages:
+  - type: scalable_nesting
+    at: first
+    elements:
+      nesting_no_op_max_temporal_id_plus1: 7
+      nesting_layer_id: [0]
+      payload_type: [211, 5]
+      payload_size: [1, 16]
+      payload: [{hex: "70"}, {hex: "000102030405060708090a0b0c0d0e0f"}]
+"""
+    (nesting,) = spec.placements(loaded(text), Codec.HEVC)
+    inside = messages.decode(nesting.message, Codec.HEVC).message.messages
+    assert inside == (SeiMessage(211, b"\x70"), SeiMessage(5, bytes(range(16))))
+
+
 def test_a_base_that_is_sent_once_is_activated_in_its_sequence_only():
     text = "filters: [{id: 1, uri: a.onnx, repeat: first}]\nactivations: [{target: 1}, {target: 1, at: all}]"
     _, usual, given_place = spec.placements(loaded(text))

@@ -173,6 +173,14 @@ def test_messages_inside_others_are_stripped_too(samples, nest):
     assert left.exact
 
 
+def test_nesting_messages_without_any_unwanted_stay_as_they_are(samples):
+    """Also where they are not written as they would be here: sn_zero_bit is 1."""
+    payload = nesting(NOTE).payload
+    odd = SeiMessage(133, bytes([payload[0] | 0x0F]) + payload[1:])
+    data = with_sei((samples / "bbb_q37.266").read_bytes(), nesting(NOTE), odd)
+    assert taken_out(data, Codec.VVC, lambda _, m: m.payload_type in edit.NNPF_TYPES) == (data, [])
+
+
 @pytest.mark.parametrize("nest", [nesting, in_order])
 def test_a_nesting_message_that_is_left_without_any_goes(samples, nest):
     data = (samples / "bbb_q37.266").read_bytes()

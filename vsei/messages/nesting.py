@@ -124,6 +124,6 @@ def hevc_scalable_nesting(s: Syntax) -> None:
     s.align("nesting_zero_bit")
     i = 0
     # do { sei_message( ) } while( more_rbsp_data( ) ): the payload ends with the last message, byte-aligned.
-    while i == 0 or (s.source.remaining >= 16 if isinstance(s, Reader) else ("payload", i) in s.values.present):
+    while i == 0 or (s.source.remaining >= 16 if isinstance(s, Reader) else s.upcoming(("payload", i)) is not None):
         sei_message(s, i)
         i += 1
