@@ -111,6 +111,9 @@ def test_streams_come_through_pipes(shared, capsys, monkeypatch):
 
 
 def test_the_rules_are_listed(capsys):
+    assert main(["validate", "--list-rules", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["rules"]
+    assert {"rule", "clause", "level", "statement"} == listed[0].keys()
     assert main(["validate", "--list-rules"]) == 0
     out = capsys.readouterr().out
     for rule in every_rule():
@@ -122,7 +125,7 @@ def test_the_rules_are_listed(capsys):
     "args, problem",
     [
         ([], "give a stream"),
-        (["in.266", "--ignore", "nnpfc-everything"], "no rule nnpfc-everything"),
+        (["in.266", "--ignore", "nnpfc-uri, nnpfc-everything"], "no rule nnpfc-everything"),
         (["/nowhere/in.266"], "No such file"),
     ],
 )

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.list_rules:
-        _list_rules()
+        _list_rules(as_json=args.json)
         return 0
     if args.stream is None:
         raise UsageError("give a stream: nnpf validate STREAM")
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _ignored(text: str | None) -> frozenset[str]:
-    names = frozenset(text.split(",")) if text else frozenset()
+    names = frozenset(name.strip() for name in text.split(",")) if text else frozenset()
     unknown = names - {rule.name for rule in every_rule()}
     if unknown:
         raise UsageError(f"--ignore: no rule {', '.join(sorted(unknown))}; --list-rules lists them")
@@ -140,7 +140,14 @@ def _line(finding: Finding) -> str:
     return ": ".join([*parts, finding.message])
 
 
-def _list_rules() -> None:
+def _list_rules(*, as_json: bool) -> None:
+    if as_json:
+        listed = [
+            {"rule": rule.name, "clause": rule.clause, "level": str(rule.level), "statement": rule.statement}
+            for rule in every_rule()
+        ]
+        print(json.dumps({"rules": listed}))
+        return
     for heading, rules in sections():
         print(heading)
         for rule in rules:
