@@ -611,6 +611,10 @@ IN_A_STREAM = {
         [at(0, BASE, SELECTED), at(1, order(*PO_PAIR))],
         [at(0, BASE, SELECTED), at(0, order(*PO_PAIR)), at(1, SELECTED)],
     ),
+    "nnpfa-input-pic-shift": (
+        [at(0, order(*PO_PAIR), BASE, nnpfa(nnpfa_selected_input_flag=1, nnpfa_num_input_pic_shift=1))],
+        [at(0, order(*PO_PAIR), TWO_INPUTS, nnpfa(nnpfa_selected_input_flag=1, nnpfa_num_input_pic_shift=1))],
+    ),
     "pon-target": ([at(0, nesting(BASE, ON))], [at(0, order(*PO_PAIR), nesting(BASE, ON))]),
     "vtm-different-messages": ([at(0, BASE, UPDATE)], [at(0, BASE, BASE, ON), at(1, UPDATE)]),
     "vtm-unknown-type": ([at(0, SeiMessage(250, b"?"))], [at(0, SeiMessage(250, b"?"), PHASE)]),

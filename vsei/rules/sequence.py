@@ -274,6 +274,22 @@ def selected_input_needs_an_order(a: ActivationSeen) -> Iterator[Broken]:
         yield Broken("nnpfa_selected_input_flag", "1 without an SEI processing order message that names NNPFA")
 
 
+@STANDARD.rule(
+    ActivationSeen,
+    "nnpfa-input-pic-shift",
+    NNPFA,
+    "nnpfa_num_input_pic_shift leaves the current picture among the input pictures of the filter.",
+    Level.WARNING,  # the notes on the standard that this is built from do not say so
+)
+def current_picture_stays_an_input(a: ActivationSeen) -> Iterator[Broken]:
+    shift, base = a.m.nnpfa_num_input_pic_shift, a.filter.base if a.filter is not None else None
+    if not shift or base is None or not base.nnpfc_property_present_flag:
+        return
+    most = base.nnpfc_num_input_pics_minus1 or 0
+    if shift > most:
+        yield Broken("nnpfa_num_input_pic_shift", f"{shift}, must be 0..{most} for filter {a.m.nnpfa_target_id}")
+
+
 # --- SEI processing order nesting ------------------------------------------------------------------------------------
 
 
