@@ -138,6 +138,30 @@ def test_broken_messages_are_marked_and_the_rest_is_shown(samples, tmp_path, cap
     assert whole["fields"] == {"nnpfa_target_id": 7, "nnpfa_cancel_flag": 1}
 
 
+@pytest.mark.parametrize("options", [[], ["--trace"]])
+def test_strings_of_a_stream_do_not_reach_the_terminal_as_commands(samples, tmp_path, capsys, options):
+    message = NnpfActivation(
+        nnpfa_target_id=7,
+        nnpfa_cancel_flag=0,
+        nnpfa_persistence_flag=0,
+        nnpfa_target_base_flag=1,
+        nnpfa_no_prev_clvs_flag=0,
+        nnpfa_num_output_entries=0,
+        nnpfa_prompt_update_flag=1,
+        nnpfa_prompt="süß\x9b31m\u202e\x1b[2J",
+        nnpfa_seed_update_flag=0,
+        nnpfa_selected_input_flag=0,
+    )
+    stream = split([(samples / "bbb_q37.266").read_bytes()])
+    placement = edit.Placement(selection.parse("first"), messages.encode(message))
+    path = tmp_path / "prompt.266"
+    path.write_bytes(b"".join(u.to_bytes() for u in edit.inject(stream, Codec.VVC, [placement])))
+    assert main(["dump", str(path), *options]) == 0
+    text = capsys.readouterr().out
+    assert r'"süß\x9b31m\u202e\u001b[2J"' in text
+    assert all(c.isprintable() for c in text if c != "\n")
+
+
 def test_trace_gives_bit_positions(shared, capsys):
     path = shared / "vectors/vtm/s01_vq_uri_ra.266"
     assert main(["dump", str(path), "--trace", "--type", "nnpfa", "--limit", "1"]) == 0

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnpf.errors import printable
 from nnpf_tools import chosen
 from nnpf_tools.files import PIPE, Progress, UsageError, add_common, progress
 from nnpf_tools.streams import STREAM_HELP, open_source
@@ -271,7 +272,7 @@ def _value(value: Any) -> str:
         return f"{len(value)} bytes, SHA-256 {hashlib.sha256(value).hexdigest()}" if len(value) > 16 else _hex(value)
     if isinstance(value, tuple):
         return "[" + ", ".join(_value(v) for v in value) + "]"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
+    return printable(json.dumps(value, ensure_ascii=False)) if isinstance(value, str) else str(value)
 
 
 def _hex(data: bytes, most: int = 24) -> str:
