@@ -309,6 +309,17 @@ def test_commands_join_in_a_pipe(tmp_path, spec):
     assert whole.stdout == alone.stdout
 
 
+def test_a_filter_that_interpolates_is_told_where_it_can_begin(tmp_path, capsys):
+    path = tmp_path / "spec.yaml"
+    nnpfc = "{nnpfc_purpose: 8, nnpfc_num_input_pics_minus1: 2, nnpfc_interpolated_pics: [1, 1]}"
+    filters = f"filters: [{{id: 1, uri: 'file:a.onnx', nnpfc: {nnpfc}}}]\n"
+    path.write_text(f"{filters}activations: [{{target: 1}}]\n")
+    assert run("inject", SAMPLE, path, "-n") == 1
+    assert "; output:2 is the first picture with all (nnpfa-absent-input," in error(capsys)
+    path.write_text(f"{filters}activations: [{{target: 1, at: 'output:2'}}]\n")
+    assert run("inject", SAMPLE, path, "-n") == 0
+
+
 # --- elements --------------------------------------------------------------------------------------------------------
 
 

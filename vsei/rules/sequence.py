@@ -238,13 +238,15 @@ def interpolation_has_its_inputs(a: ActivationSeen) -> Iterator[Broken]:
         return
     first = a.clvs.first_output_index if a.m.nnpfa_no_prev_clvs_flag else 0
     available = a.unit.output_index - first  # pictures of the layer that are output before this one
-    for i, count in enumerate(base.nnpfc_interpolated_pics or ()):
-        if count and i >= available:
-            yield Broken(
-                f"nnpfc_interpolated_pics[{i}]",
-                f"{count}, but only {available} pictures are output before this one, so inputPic[{i + 1}] is absent",
-            )
-            return
+    counts = base.nnpfc_interpolated_pics or ()
+    missing = [i for i, count in enumerate(counts) if count and i >= available]
+    if missing:
+        i = missing[0]
+        yield Broken(
+            f"nnpfc_interpolated_pics[{i}]",
+            f"{counts[i]}, but only {available} pictures are output before this one, so inputPic[{i + 1}] is absent; "
+            f"output:{first + missing[-1] + 1} is the first picture with all",
+        )
 
 
 @STANDARD.rule(
