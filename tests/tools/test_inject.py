@@ -187,6 +187,16 @@ def test_the_base_is_active_until_an_update_comes(tmp_path):
     assert activations == [(0, 1), (8, 0), (31, 1), (32, 0), (63, 0)]
 
 
+def test_an_update_that_is_active_everywhere(tmp_path):
+    """As the example in the help has it. At POC 0 it would come too late for the picture that is decoded first."""
+    (tmp_path / "update.nnc").write_bytes(b"an update")
+    out = tmp_path / "out.266"
+    update = f"{tmp_path / 'update.nnc'}@segments"
+    assert run("inject", SAMPLE, "--base", TINT, "--update", update, "--activate", "update", "-o", out, "-q") == 0
+    found = [f for f in sei_messages(split([out.read_bytes()]), Codec.VVC) if f.name == "nnpfa"]
+    assert [(f.picture.poc, f.message.nnpfa_target_base_flag) for f in found] == [(31, 0), (0, 0), (63, 0), (32, 0)]
+
+
 def test_a_base_that_is_sent_once_is_active_in_its_sequence(shared, tmp_path):
     out = tmp_path / "out.266"
     stream = shared / "vectors/streams/cat_res_change_idr.266"

@@ -53,7 +53,7 @@ EPILOG = """examples:
   nnpf inject in.266 --base filter.onnx -o out.266
   nnpf inject in.mp4 --base filter.onnx -o out.mp4         sound, times and all the rest are copied
   nnpf inject in.266 --base filter.onnx -o out.mp4 --fps 50
-  nnpf inject in.266 --base filter.nnc --update fitted.nnc@poc:0 --activate update -o out.266
+  nnpf inject in.266 --base filter.nnc --update fitted.nnc@segments --activate update -o out.266
   nnpf inject in.266 spec.yaml -o out.266 --on-existing replace
   nnpf inject in.266 spec.yaml --dry-run --fps 50          what would go where, and what it costs
   nnpf inject in.266 --base filter.onnx --for vtm -o out.266
