@@ -10,14 +10,15 @@ between DequantizeLinear and QuantizeLinear are computed from the integers behin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
+from nnpf.engines.arithmetic import exact_kernels
 from nnpf.engines.onnx_operators import Unsupported, conv, conv_transpose, operator
 
 Attributes = Mapping[str, Any]
@@ -98,13 +99,6 @@ def dequantized(
     return Dequantized(integers, bound, scale, axis % x.ndim if scale.numel() > 1 else None)
 
 
-@contextmanager
-def _exact_kernels() -> Iterator[None]:
-    """No kernels that transform their input (FFT, Winograd): partial sums there are no integers."""
-    with torch.backends.cudnn.flags(enabled=False):
-        yield
-
-
 def _carrier(largest_sum: float, device: torch.device) -> torch.dtype:
     """The floating-point type that holds every partial sum exactly."""
     if largest_sum < _EXACT_FLOAT32:
@@ -116,19 +110,55 @@ def _carrier(largest_sum: float, device: torch.device) -> torch.dtype:
     return torch.float64
 
 
+# What was worked out and read from constants, for as long as they live. A GPU that is asked for a number waits until it
+# has caught up, so it is asked once.
+_extremes: MutableMapping[Tensor, tuple[int, int]] = WeakTensorKeyDictionary()
+_largest_sums: MutableMapping[Tensor, dict[str, float]] = WeakTensorKeyDictionary()
+_kernels: MutableMapping[Tensor, tuple[Tensor | None, Tensor]] = WeakTensorKeyDictionary()
+
+
+def _extremes_of(integers: Tensor) -> tuple[int, int]:
+    """The least and the largest one."""
+    found = _extremes.get(integers)
+    if found is None:
+        found = _extremes[integers] = (int(integers.min()), int(integers.max()))
+    return found
+
+
+_SUMS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "Conv": lambda kernel: kernel.flatten(1).sum(1).max(),  # for each output channel
+    "ConvTranspose": torch.sum,
+    "MatMul": lambda matrix: matrix.sum(-2).max(),
+}
+
+
+def _largest_sum(op: str, weight: Tensor) -> float:
+    """What a sum of products of `weight` is at most, for inputs of at most 1."""
+    found = _largest_sums.setdefault(weight, {})
+    if op not in found:
+        found[op] = _SUMS[op](weight.to(torch.float64).abs()).item()
+    return found[op]
+
+
+def _kernel(weight: Tensor, zero_point: Tensor | None, axis: int) -> Tensor:
+    """Weights minus their zero point."""
+    known = _kernels.get(weight)
+    if known is None or known[0] is not zero_point:
+        known = _kernels[weight] = (zero_point, _without_zero_point(weight, zero_point, axis)[0])
+    return known[1]
+
+
 def _integer_conv(attributes: Attributes, opset: int, x: Tensor, weight: Tensor, bound: int) -> Tensor:
     """Convolution of integer tensors (already without zero points). `bound`: of |x|."""
-    sums = weight.to(torch.float64).abs().flatten(1).sum(1).max().item() * bound
-    carrier = _carrier(sums, x.device)
-    with _exact_kernels():
+    carrier = _carrier(_largest_sum("Conv", weight) * bound, x.device)
+    with exact_kernels.held():
         real: Tensor = conv(attributes, opset, x.to(carrier), weight.to(carrier))
     return real.to(torch.int64)
 
 
 def _integer_product(a: Tensor, b: Tensor, bound: int) -> Tensor:
-    sums = b.to(torch.float64).abs().sum(-2).max().item() * bound
-    carrier = _carrier(sums, a.device)
-    with _exact_kernels():
+    carrier = _carrier(_largest_sum("MatMul", b) * bound, a.device)
+    with exact_kernels.held():
         return torch.matmul(a.to(carrier), b.to(carrier)).to(torch.int64)
 
 
@@ -139,7 +169,8 @@ def _without_zero_point(x: Tensor, zero_point: Tensor | None, axis: int = 1) -> 
     if zero_point is None:
         return wide, max(-low, high)
     offset = _per_axis(zero_point, x, axis).to(torch.int32)
-    return wide - offset, max(high - int(offset.min()), int(offset.max()) - low)
+    least, largest = _extremes_of(zero_point)
+    return wide - offset, max(high - least, largest - low)
 
 
 def _wrap_int32(x: Tensor) -> Tensor:
@@ -157,7 +188,7 @@ def _conv_integer(
     w_zero_point: Tensor | None = None,
 ) -> Tensor:
     wide, bound = _without_zero_point(x, x_zero_point)
-    kernel, _ = _without_zero_point(weight, w_zero_point, 0)
+    kernel = _kernel(weight, w_zero_point, 0)
     return _wrap_int32(_integer_conv(attributes, opset, wide, kernel, bound))
 
 
@@ -171,7 +202,7 @@ def _matmul_integer(
     b_zero_point: Tensor | None = None,
 ) -> Tensor:
     wide, bound = _without_zero_point(a, a_zero_point, -2 if a.ndim > 1 else 0)
-    other, _ = _without_zero_point(b, b_zero_point, -1)
+    other = _kernel(b, b_zero_point, -1)
     return _wrap_int32(_integer_product(wide, other, bound))
 
 
@@ -197,7 +228,7 @@ def _qlinear_conv(
     bias: Tensor | None = None,
 ) -> Tensor:
     wide, bound = _without_zero_point(x, x_zero_point)
-    kernel, _ = _without_zero_point(weight, w_zero_point, 0)
+    kernel = _kernel(weight, w_zero_point, 0)
     total = _integer_conv(attributes, opset, wide, kernel, bound)
     if bias is not None:
         total = total + _per_axis(bias, total, 1).to(torch.int64)
@@ -221,7 +252,7 @@ def _qlinear_matmul(
     if max(p.numel() for p in (a_scale, a_zero_point, y_scale, y_zero_point)) > 1:
         raise Unsupported("scales by row")
     wide, bound = _without_zero_point(a, a_zero_point, -1)
-    other, _ = _without_zero_point(b, b_zero_point, -1)
+    other = _kernel(b, b_zero_point, -1)
     total = _integer_product(wide, other, bound)
     scale = _per_axis(a_scale * b_scale, total, -1)
     return _requantized(total, scale, y_scale.reshape(()), y_zero_point.reshape(()))
@@ -246,9 +277,8 @@ def exact_linear(
     elif op == "Conv":
         total = _integer_conv(attributes, opset, x.integers, weight.integers, x.bound)
     else:
-        sums = weight.integers.to(torch.float64).abs().sum().item() * x.bound
-        carrier = _carrier(sums, x.integers.device)
-        with _exact_kernels():
+        carrier = _carrier(_largest_sum("ConvTranspose", weight.integers) * x.bound, x.integers.device)
+        with exact_kernels.held():
             real = conv_transpose(attributes, opset, x.integers.to(carrier), weight.integers.to(carrier))
         total = real.to(torch.int64)
     channel = total.ndim - 1 if op == "MatMul" else 1

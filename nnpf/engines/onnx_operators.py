@@ -485,7 +485,7 @@ def _slice(
             x = x[(slice(None),) * _axis(axis, x.ndim) + (slice(b, e, s),)]
         else:
             index = list(range(size))[slice(b, e if e >= -size else None, s)]
-            x = x.index_select(_axis(axis, x.ndim), torch.tensor(index, dtype=torch.int64, device=x.device))
+            x = x.index_select(_axis(axis, x.ndim), torch.tensor(index, dtype=torch.int64).to(x.device))
     return x
 
 

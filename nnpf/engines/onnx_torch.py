@@ -16,6 +16,13 @@ from nnpf.engines.onnx_operators import OPERATORS, Unsupported, to_tensor
 from nnpf.errors import NnpfError
 from nnpf.model import Model
 
+# Inputs that are read as numbers, by operator and place; so are integers, but for those of the operators below. They
+# stay on the CPU: a GPU that is asked for a number waits until it has caught up.
+_NUMBERS = {"Resize": (1, 2), "Upsample": (1,), "Pad": (2,), "Range": (0, 1, 2)}
+_INTEGERS_AS_TENSORS = frozenset({
+    "Add", "Sub", "Mul", "Div", "Mod", "Pow", "Min", "Max", "Sum", "Where", "Concat",
+    "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
+})  # fmt: skip
 # Linear operators, which have an exact form where DequantizeLinear gives their inputs.
 _LINEAR = frozenset({"Conv", "ConvTranspose", "MatMul"})
 # Integers, data movement, and what IEEE arithmetic rounds alike everywhere, element by element.
@@ -58,7 +65,11 @@ class _Node:
 class TorchGraph(torch.nn.Module):
     """An ONNX graph as a torch module: float initialisers are its parameters, `parameter_names` their ONNX names.
 
-    Integer vectors stay on the CPU, for shapes and indices are read from them.
+    Integer vectors stay on the CPU, for shapes and indices are read from them; so does what is worked out from sizes,
+    until it meets a tensor of the device.
+
+    Attributes:
+        exact: whether every result is the same bit by bit wherever and however it is computed.
     """
 
     def __init__(self, model: Model) -> None:
@@ -72,9 +83,17 @@ class TorchGraph(torch.nn.Module):
         self._output_names = list(model.output_names)
         self._constants: dict[str, Tensor] = {}
         self.parameter_names: dict[str, str] = {}  # ONNX name -> name in this module
+        self._numbers: dict[str, Tensor] = {}  # initialisers that some operator reads as numbers
+        used = [(name, at in _NUMBERS.get(node.op, ())) for node in self._nodes for at, name in enumerate(node.inputs)]
+        as_numbers = {name for name, number in used if number}
+        as_tensors = {name for name, number in used if not number} | set(self._output_names)
         for at, tensor in enumerate(model.proto.graph.initializer):
             value = to_tensor(numpy_helper.to_array(tensor))
-            if value.is_floating_point():
+            if tensor.name in as_numbers:
+                self._numbers[tensor.name] = value.clone()
+            if tensor.name not in as_tensors:
+                self._constants[tensor.name] = value
+            elif value.is_floating_point():
                 self.parameter_names[tensor.name] = f"p{at}"
                 self.register_parameter(f"p{at}", torch.nn.Parameter(value))
             elif value.dtype == torch.int64:
@@ -82,41 +101,75 @@ class TorchGraph(torch.nn.Module):
             else:
                 self.parameter_names[tensor.name] = f"p{at}"
                 self.register_buffer(f"p{at}", value)
+        self._behind: dict[str, Dequantized] = {}  # the integers behind outputs of DequantizeLinear that are constants
+        self._frees = self._last_uses()
+        self.exact = self._is_exact()
+
+    def _last_uses(self) -> list[list[str]]:
+        """For each node the values that no later one needs."""
         last_use = {name: at for at, node in enumerate(self._nodes) for name in node.inputs}
-        self._frees: list[list[str]] = [[] for _ in self._nodes]
+        frees: list[list[str]] = [[] for _ in self._nodes]
         for name, at in last_use.items():
-            if name not in self._output_names:
-                self._frees[at].append(name)
+            if name and name not in self._output_names:
+                frees[at].append(name)
+        return frees
+
+    def _known(self) -> dict[str, Any]:
+        """The values before any input is there."""
+        values: dict[str, Any] = {**self._constants, "": None}  # an optional input that is left out
+        for name, own in self.parameter_names.items():
+            values[name] = getattr(self, own)
+        return values
+
+    def freeze(self) -> None:
+        """Work out, once, what depends on no input. From now on parameters must not change any more."""
+        self.requires_grad_(False)
+        values, behind = self._known(), self._behind
+        left = []
+        with torch.no_grad():
+            for node in self._nodes:
+                if all(name in values for name in node.inputs):
+                    self._run(node, values, behind)
+                    self._constants.update((name, values[name]) for name in node.outputs if name in values)
+                else:
+                    left.append(node)
+        self._nodes = left
+        used = {name for node in left for name in node.inputs} | set(self._output_names)
+        self._constants = {name: value for name, value in self._constants.items() if name in used}
+        self._frees = self._last_uses()
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """The first output. Inputs in the order of the model's inputs."""
-        values: dict[str, Any] = dict(self._constants)
-        for name, own in self.parameter_names.items():
-            values[name] = getattr(self, own)
+        values, behind = self._known(), dict(self._behind)
         values.update(zip(self._input_names, inputs, strict=True))
-        values[""] = None  # an optional input that is left out
-        behind: dict[str, Dequantized] = {}  # the integers behind the outputs of DequantizeLinear
         for node, frees in zip(self._nodes, self._frees, strict=True):
-            try:
-                result = self._evaluate(node, values, behind)
-            except NnpfError:
-                raise
-            except (Unsupported, RuntimeError, ValueError, TypeError, IndexError, KeyError, ArithmeticError) as error:
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                raise NnpfError(f"{node.label}: {reason}", subject=self.model_name) from None
-            if isinstance(result, (tuple, list)):
-                values.update(zip(node.outputs, result, strict=False))
-            else:
-                values[node.outputs[0]] = result
+            self._run(node, values, behind)
             for name in frees:
-                if name:
-                    values.pop(name, None)
-                    behind.pop(name, None)
+                values.pop(name, None)
+                behind.pop(name, None)
         output: Tensor = values[self._output_names[0]]
         return output
 
+    def _run(self, node: _Node, values: dict[str, Any], behind: dict[str, Dequantized]) -> None:
+        try:
+            result = self._evaluate(node, values, behind)
+        except NnpfError:
+            raise
+        except (Unsupported, RuntimeError, ValueError, TypeError, IndexError, KeyError, ArithmeticError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise NnpfError(f"{node.label}: {reason}", subject=self.model_name) from None
+        if isinstance(result, (tuple, list)):
+            values.update(zip(node.outputs, result, strict=False))
+        else:
+            values[node.outputs[0]] = result
+
     def _evaluate(self, node: _Node, values: dict[str, Any], behind: dict[str, Dequantized]) -> Any:
-        inputs = [values[name] for name in node.inputs]
+        numbers = _NUMBERS.get(node.op, ())
+        inputs = [
+            self._numbers.get(name, values[name]) if at in numbers else values[name]
+            for at, name in enumerate(node.inputs)
+        ]
+        inputs = _together(node, inputs)
         if node.op == "DequantizeLinear" and (found := onnx_integer.dequantized(node.attributes, *inputs)) is not None:
             behind[node.outputs[0]] = found
         elif node.op in _LINEAR and all(name in behind for name in node.inputs[:2]):
@@ -126,15 +179,27 @@ class TorchGraph(torch.nn.Module):
                 return exact
         return node.function(node.attributes, self._opset, *inputs)
 
-    @property
-    def exact(self) -> bool:
-        """Whether every result is the same bit by bit wherever and however it is computed."""
+    def _is_exact(self) -> bool:
         made_by = {name: node.op for node in self._nodes for name in node.outputs}
         quantised = [name for name, op in made_by.items() if op == "DequantizeLinear"]
         return all(
             node.op in _EXACT or (node.op in _LINEAR and all(name in quantised for name in node.inputs[:2]))
             for node in self._nodes
         )
+
+
+def _together(node: _Node, inputs: list[Any]) -> list[Any]:
+    """Tensors that were worked out on the CPU, on the device of those that they meet."""
+    device = next((x.device for x in inputs if isinstance(x, Tensor) and x.device.type != "cpu"), None)
+    if device is None:
+        return inputs
+    integers, numbers = node.op in _INTEGERS_AS_TENSORS, _NUMBERS.get(node.op, ())
+    return [
+        x.to(device)
+        if isinstance(x, Tensor) and x.ndim and at not in numbers and (integers or x.dtype != torch.int64)
+        else x
+        for at, x in enumerate(inputs)
+    ]
 
 
 def _attribute(attribute: onnx.AttributeProto) -> Any:

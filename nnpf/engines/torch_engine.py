@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nnpf.arrays import NUMPY, Array, Arrays
-from nnpf.engines import CPU_MAX_BATCH, CPU_ROOM, INTEGER_OPERATORS, Settings, checked_inputs
+from nnpf.engines import CPU_MAX_BATCH, CPU_ROOM, INTEGER_OPERATORS, Settings, arithmetic, checked_inputs
 from nnpf.engines.onnx_torch import TorchGraph
 from nnpf.engines.torch_arrays import TorchArrays, as_nnpf_error
 from nnpf.errors import NnpfError
@@ -96,6 +96,7 @@ class _Graph:
         self.device, self.deterministic = device, deterministic
         self._name = model.name
         self._graph = TorchGraph(model).eval().to(device)
+        self._graph.freeze()
         integer = bool(model.operators & INTEGER_OPERATORS)
         self.exact = integer and self._graph.exact
         self.bf16 = precision == "bf16" and not integer
@@ -172,45 +173,11 @@ class TorchNetwork:
 
 @contextmanager
 def _arithmetic(graph: _Graph) -> Iterator[None]:
-    """What the graph is to be computed in. No TF32 (10-bit mantissa), and no choice of algorithms by timing: the same
-    result each time."""
+    """What the graph is to be computed in: the same result each time."""
     with ExitStack() as stack:
-        stack.enter_context(_held.exact_float32(graph.deterministic))
+        stack.enter_context(arithmetic.float32.held())
+        if graph.deterministic:
+            stack.enter_context(arithmetic.deterministic.held())
         if graph.bf16:
             stack.enter_context(torch.autocast(graph.device.type, dtype=torch.bfloat16, cache_enabled=False))
         yield
-
-
-class _Held:
-    """Settings of the whole process, changed while any thread is inside: the first one makes them, the last one takes
-    them back."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._before = ExitStack()
-
-    @contextmanager
-    def exact_float32(self, deterministic: bool) -> Iterator[None]:
-        with self._lock:
-            if self._users == 0:
-                matmul, algorithms = torch.backends.cuda.matmul, torch.are_deterministic_algorithms_enabled()
-                self._before.callback(setattr, matmul, "allow_tf32", matmul.allow_tf32)
-                self._before.callback(torch.use_deterministic_algorithms, algorithms)
-                matmul.allow_tf32 = False
-                if deterministic:
-                    torch.use_deterministic_algorithms(True)
-                self._before.enter_context(
-                    torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-                )
-            self._users += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                if self._users == 0:
-                    self._before.close()
-
-
-_held = _Held()
