@@ -186,12 +186,23 @@ def test_bits_of_the_metadata_extension_are_counted(given, bits):
     assert fields(None, given)["nnpfc_num_metadata_extension_bits"] == bits
 
 
-@pytest.mark.parametrize("overlap", [0, 1, 8])
-def test_alignment_before_the_application_tag_is_counted_too(overlap):
+def test_a_count_of_every_bit_costs_no_byte_of_the_payload():
+    """Bits behind the tag are no reserved ones, where the count could be that of the reference software with some."""
+    sent = {"nnpfc_id": 1, "nnpfc_base_flag": 1, "nnpfc_mode_idc": 0, "nnpfc_payload": bytes(3) + b"rest"}
     for length in range(48):
+        given = {"nnpfc_purpose": 0, "nnpfc_application_purpose_tag_uri": "tag:a.org,2024:" + "x" * length}
+        for overlap in range(20):
+            message = describe.characteristics(sent, None, {**given, "nnpfc_overlap": overlap})
+            assert decode(encode(message)).message == message
+
+
+@pytest.mark.parametrize("model", [None, identity_filter(7, 6, 1)])  # that leaves patch sizes free
+@pytest.mark.parametrize("overlap", [0, 1, 8])
+def test_alignment_before_the_application_tag_is_counted_too(overlap, model):
+    for length in range(48 if model is None else 8):
         tag = "tag:example.com,2024:" + "é" * length
         given = {"nnpfc_purpose": 0, "nnpfc_application_purpose_tag_uri": tag, "nnpfc_overlap": overlap}
-        message = describe.characteristics(BASE, None, given)
+        message = describe.characteristics(BASE, model, given)
         payload = encode(message)
         trace = []
         assert decode(payload, trace=trace).message == message

@@ -259,8 +259,9 @@ def _metadata_layout(s: Reader, purpose: int, mode_idc: int, num_bits: int) -> t
     """What the metadata extension holds: whether the elements of V4, and how many reserved bits.
 
     Streams count the bits in more ways than one, so the first reading that leaves a proper end of the payload is taken:
-    1. without the alignment bits before the tag URI, as the reference software counts (VTM 23.13, writer and reader);
-    2. every bit, as the text of nnpfc_num_metadata_extension_bits says;
+    1. every bit, as the text of nnpfc_num_metadata_extension_bits says;
+    2. without the alignment bits before the tag URI, as the reference software counts (VTM 23.13, writer and reader):
+       too few for 1, so that only what is counted in full, and could be 2 with reserved bits, is read as 1;
     3. nnpfc_scan_type_idc left out, an error of the reference software's writer (two bits too few);
     4. nothing understood: all bits are reserved, as in a message of V3.
     """
@@ -272,7 +273,7 @@ def _metadata_layout(s: Reader, purpose: int, mode_idc: int, num_bits: int) -> t
         _metadata_elements(ahead, purpose)
         every_bit = ahead.position - start
         alignment = -(start + 1) % 8 if "nnpfc_application_purpose_tag_uri" in ahead.values.present else 0
-        counts = [every_bit - alignment, every_bit]
+        counts = [every_bit, every_bit - alignment]
         if "nnpfc_scan_type_idc" in ahead.values.present and num_bits == every_bit - 2:
             counts.append(num_bits)
         for count in counts:
