@@ -95,7 +95,8 @@ _ELEMENTWISE: dict[str, Function] = {
     "Relu": torch.relu,
     "Sigmoid": torch.sigmoid,
     "Tanh": torch.tanh,
-    "Softplus": lambda x: torch.clamp(x, min=0) + torch.log1p(torch.exp(-torch.abs(x))),
+    # Behind a convolution torch.jit fuses clamp into it, and fails where a bound is missing or an integer.
+    "Softplus": lambda x: torch.relu(x) + torch.log1p(torch.exp(-torch.abs(x))),
     "Softsign": F.softsign,
     "HardSwish": F.hardswish,
     "Mish": F.mish,
@@ -174,12 +175,16 @@ def _selu(attributes: Attributes, opset: int, x: Tensor) -> Tensor:
 
 @operator("Gelu")
 def _gelu(attributes: Attributes, opset: int, x: Tensor) -> Tensor:
-    return F.gelu(x, approximate=attributes.get("approximate", "none"))
+    if attributes.get("approximate", "none") == "tanh":
+        # Not F.gelu: behind a convolution torch.jit turns it into a form that oneDNN refuses.
+        inner = torch.mul(x + torch.mul(x * x * x, 0.044715), math.sqrt(2 / math.pi))
+        return torch.mul(x, 0.5) * (1 + torch.tanh(inner))
+    return F.gelu(x)
 
 
 @operator("HardSigmoid")
 def _hard_sigmoid(attributes: Attributes, opset: int, x: Tensor) -> Tensor:
-    return torch.clamp(x * attributes.get("alpha", 0.2) + attributes.get("beta", 0.5), 0, 1)
+    return torch.clamp(x * attributes.get("alpha", 0.2) + attributes.get("beta", 0.5), 0.0, 1.0)
 
 
 @operator("Clip")

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -53,6 +54,31 @@ def test_constants_in_the_graph() -> None:
     for engine in ENGINES:
         result = select_engine(engine, "cpu").compile(model).run({"x": np.ones((2, 3), np.float32)})
         assert result.tolist() == [[[0.5] * 3] * 2]
+
+
+ACTIVATIONS = {
+    "Relu": {}, "Sigmoid": {}, "Tanh": {}, "LeakyRelu": {}, "Elu": {}, "Selu": {}, "HardSigmoid": {}, "HardSwish": {},
+    "Softplus": {}, "Softsign": {}, "Mish": {}, "Gelu": {}, "Exp": {}, "Abs": {}, "Sqrt": {}, "Round": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes"), [*ACTIVATIONS.items(), ("Gelu", {"approximate": "tanh"}), ("Clip", {"min": 0.0, "max": 1.0})]
+)
+def test_an_activation_behind_a_convolution(op: str, attributes: dict[str, Any]) -> None:
+    """torch.jit fuses the two, and does not take every form of them."""
+    nodes = [
+        helper.make_node("Conv", ["x", "weight"], ["z"]),
+        helper.make_node(op, ["z"], ["y"], **attributes),
+    ]
+    opset = 10 if op == "Clip" else 22
+    weight = np.random.default_rng(0).standard_normal((8, 4, 3, 3)).astype(np.float32)
+    model = graph(nodes, {"x": ((1, 4, None, None), TensorProto.FLOAT)}, constants={"weight": weight}, opset=opset)
+    x = np.random.default_rng(1).standard_normal((1, 4, 24, 40)).astype(np.float32)
+    expected = select_engine("onnxruntime").compile(model).run({"x": x})
+    network = select_engine("torch", "cpu").compile(model)
+    for _ in range(2):  # the second run is the one that torch.jit has optimised
+        np.testing.assert_allclose(network.run({"x": x}), expected, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
