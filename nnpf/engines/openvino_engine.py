@@ -161,23 +161,48 @@ class OpenVinoNetwork:
 
 
 def _readable(model: Model) -> Model:
-    """The model without `Clip` that lacks a bound: with Max, Min or Identity, which say the same.
+    """The model without what OpenVINO reads wrongly: with other operators that say the same.
 
-    For such a Clip OpenVINO asks for the largest number of the input's type. Behind an operator that it cannot convert
-    no type is known, and it ends the process before it could say which operator that is.
+    `Clip` that lacks a bound: OpenVINO asks for the largest number of the input's type. Behind an operator that it
+    cannot convert no type is known, and it ends the process before it could say which operator that is.
+
+    `Abs` of what does not depend on samples, such as coordinates and distances made from sizes: OpenVINO
+    (2026.4) computes it when it compiles the model, and leaves negative numbers as they are.
     """
-    if model.opset < 11 or not any(_is_half_open(node) for node in model.proto.graph.node):
-        return model  # before opset 11 bounds were attributes, with a default
+    clips = model.opset >= 11  # before, bounds were attributes, with a default
+    fixed = _fixed(model.proto.graph)
+    if not any(_is_fixed_abs(node, fixed) or (clips and _is_half_open(node)) for node in model.proto.graph.node):
+        return model
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
-    for node in proto.graph.node:
-        if _is_half_open(node):
+    del proto.graph.node[:]
+    for node in model.proto.graph.node:
+        if _is_fixed_abs(node, fixed):
+            (x,), (y,) = node.input, node.output
+            proto.graph.node.append(onnx.helper.make_node("Neg", [x], [f"{y} negative"]))
+            node = onnx.helper.make_node("Max", [x, f"{y} negative"], [y], node.name)
+        proto.graph.node.append(node)
+        if clips and _is_half_open(node):
+            node = proto.graph.node[-1]
             _, low, high = (*node.input, "", "")[:3]
             node.op_type = "Max" if low else "Min" if high else "Identity"
             bound = low or high
             del node.input[1:]
             node.input.extend([bound] if bound else [])
     return Model(proto, model.name)
+
+
+def _fixed(graph: onnx.GraphProto) -> set[str]:
+    """The tensors whose values follow from the shapes of the inputs, whatever the samples."""
+    fixed = {tensor.name for tensor in graph.initializer} - {value.name for value in graph.input} | {""}
+    for node in graph.node:
+        if node.op_type in ("Shape", "Size") or fixed.issuperset(node.input):
+            fixed.update(node.output)
+    return fixed
+
+
+def _is_fixed_abs(node: onnx.NodeProto, fixed: set[str]) -> bool:
+    return node.op_type == "Abs" and node.input[0] in fixed
 
 
 def _is_half_open(node: onnx.NodeProto) -> bool:

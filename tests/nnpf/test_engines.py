@@ -166,6 +166,30 @@ def clip(source: str, bounds: list[str], before: onnx.NodeProto) -> Model:
     return graph(nodes, {"x": ((3, 4, 4), TensorProto.FLOAT)}, constants=used, output_rank=3)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("kind", [TensorProto.INT64, TensorProto.FLOAT])
+def test_distances_that_are_made_from_sizes(engine: str, kind: int) -> None:
+    """|column - 2|, as reflected coordinates and weights by distance are: no engine sees it in a picture."""
+    node = helper.make_node
+    model = graph(
+        [
+            node("Shape", ["x"], ["size"], start=3),
+            node("Squeeze", ["size"], ["columns"]),
+            node("Range", ["zero", "columns", "one"], ["at"]),
+            node("Sub", ["at", "two"], ["from"]),
+            node("Cast", ["from"], ["distance"], to=kind),
+            node("Abs", ["distance"], ["absolute"]),
+            node("Cast", ["absolute"], ["added"], to=TensorProto.FLOAT),
+            node("Add", ["x", "added"], ["y"]),
+        ],
+        {"x": ((1, 1, None, None), TensorProto.FLOAT)},
+        constants={name: np.array(at, np.int64) for at, name in enumerate(("zero", "one", "two"))},
+        output_rank=4,
+    )
+    result = select_engine(engine, "cpu").compile(model).run({"x": np.zeros((1, 1, 1, 6), np.float32)})
+    assert result.reshape(-1).tolist() == [2, 1, 0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("bounds", CLIPS)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_clip_with_any_of_its_bounds(engine: str, bounds: list[str]) -> None:
