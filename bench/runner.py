@@ -33,6 +33,7 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ from nnpf.describe import ONNX_TAG, characteristics
 from nnpf.engines import Precision, Settings, select_engine
 from nnpf.errors import NnpfError
 from nnpf.filters import lanes_for, plan_patches
-from nnpf.frames import Frame, write_frame
+from nnpf.frames import Format, Frame, write_frame
 from nnpf.intake import decoded_pictures
 from nnpf.metrics import compare
 from nnpf.model import Model, load
@@ -140,7 +141,7 @@ def nal_units(path: Path) -> list[NalUnit]:
     return list(split([path.read_bytes()]))
 
 
-def message_for(model: Model, path: Path, **elements: int) -> NnpfCharacteristics:
+def message_for(model: Model, path: Path, picture: Format | None = None, **elements: int) -> NnpfCharacteristics:
     identity = {
         "nnpfc_id": 1,
         "nnpfc_base_flag": 1,
@@ -148,7 +149,8 @@ def message_for(model: Model, path: Path, **elements: int) -> NnpfCharacteristic
         "nnpfc_tag_uri": ONNX_TAG,
         "nnpfc_uri": path.name,
     }
-    return characteristics(identity, model, {f"nnpfc_{key}": value for key, value in elements.items()})
+    given = {f"nnpfc_{key}": value for key, value in elements.items()}
+    return characteristics(identity, model, given, picture=picture)
 
 
 def noise(width: int, height: int, pictures: int, folder: Path) -> Path:
@@ -190,9 +192,10 @@ class Case:
         """Pictures that come before those that are timed."""
         return max(EDGE, self.pictures // 8)
 
-    @property
+    @cached_property
     def message(self) -> NnpfCharacteristics:
-        return message_for(self.model, self.model_path, **self.elements)
+        """As `nnpf inject` makes it for this stream."""
+        return message_for(self.model, self.model_path, first_picture(self.stream).format, **self.elements)
 
     def units(self, times: int = 1) -> list[NalUnit]:
         return stream_with(nal_units(self.stream) * times, self.message)
@@ -218,8 +221,8 @@ def timed_job(case: Case, units: list[NalUnit], **options: Any) -> tuple[float, 
     return seconds / count, cpu / count
 
 
-def first_picture(case: Case) -> Frame:
-    return next(iter(decoded_pictures(nal_units(case.stream), Codec.VVC, check_hashes=False))).frame
+def first_picture(stream: Path) -> Frame:
+    return next(iter(decoded_pictures(nal_units(stream), Codec.VVC, check_hashes=False))).frame
 
 
 class Bare:
@@ -311,7 +314,7 @@ def one_at_a_time(case: Case, frame: Frame, settings: Settings, count: int) -> f
 
 def measure(case: Case, precision: Precision, *, engine: str = "openvino", device: str = "auto") -> None:
     lanes = lanes_for(0)
-    frame = first_picture(case)
+    frame = first_picture(case.stream)
     forms = [
         Bare(case, frame, Settings(lanes=count, precision=precision), engine, device) for count in sorted({1, lanes})
     ]

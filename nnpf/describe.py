@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from fractions import Fraction
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +20,7 @@ from nnpf.errors import NnpfError
 from vsei.messages import NnpfCharacteristics, nnpf
 
 if TYPE_CHECKING:
+    from nnpf.frames import Format
     from nnpf.model import Model, Shape
 
 # What tells the receiver that an ONNX file is at the URI. The same tag as the one other decoder of such messages takes.
@@ -34,13 +38,18 @@ _ORDER_OF_CHANNELS = {channels: order for order, channels in CHANNELS_OF_ORDER.i
 _ALWAYS = frozenset(("nnpfc_purpose", "nnpfc_id", "nnpfc_base_flag", "nnpfc_mode_idc"))
 
 # Patch that a model of free size is probed with, in tensor samples; a multiple of every common stride.
-_PROBE = 128
+_PROBE = 192
+_LARGEST_STRIDE = 64
 
 Elements = Mapping[str, Any]
 
 
 def characteristics(
-    identity: Elements, model: Model | None, given: Elements, defaults: Elements = MappingProxyType({})
+    identity: Elements,
+    model: Model | None,
+    given: Elements,
+    defaults: Elements = MappingProxyType({}),
+    picture: Format | None = None,
 ) -> NnpfCharacteristics:
     """The NNPFC message for a filter.
 
@@ -50,6 +59,7 @@ def characteristics(
         given: property elements that hold as they are. An update without any has nnpfc_property_present_flag 0; a base
             filter has to have its properties (H.274 8.28.1.2).
         defaults: for elements that are neither given nor derived.
+        picture: what it will be applied to, where known; free patch sizes are made to suit it.
 
     Raises:
         VseiError: an element that the message does not have.
@@ -60,7 +70,11 @@ def characteristics(
     if present and model is not None:
         values = {**_derived(model, given), **values}
     usual = {"nnpfc_purpose": nnpf.VISUAL_QUALITY, "nnpfc_padding_type": 1, "nnpfc_input_pic_filtering_flag": 1}
-    return elements.complete(NnpfCharacteristics, nnpf.nnpfc, values, {**usual, **defaults})
+    message: NnpfCharacteristics = elements.complete(NnpfCharacteristics, nnpf.nnpfc, values, {**usual, **defaults})
+    if present and model is not None and message.nnpfc_constant_patch_size_flag == 0:
+        deltas = {name: value for name, value in _deltas(model, message, picture).items() if name not in values}
+        message = replace(message, **deltas)
+    return message
 
 
 def _derived(model: Model, given: Elements) -> dict[str, Any]:
@@ -138,6 +152,51 @@ def _patch(model: Model, own: Elements, last: bool, inp: Shape, out: Shape) -> d
     else:
         found["nnpfc_constant_patch_size_flag"] = 0
     return found
+
+
+def _deltas(model: Model, message: NnpfCharacteristics, picture: Format | None) -> dict[str, Any]:
+    """Which patch sizes are left free: the network takes all of them, and the picture needs hardly larger ones."""
+    from nnpf.characteristics import patch_process
+    from nnpf.patch_sizes import choose_deltas, smallest_delta
+
+    overlap = message.nnpfc_overlap or 0
+    steps = strides(model, bool(message.nnpfc_component_last_flag), overlap)
+    height, width = (smallest_delta(overlap, step) for step in steps)
+    if picture is not None:
+        with suppress(NnpfError):  # the filter does not suit such pictures; a rule says so
+            height, width = choose_deltas(patch_process(message, picture), steps)
+    return {
+        "nnpfc_extended_patch_width_cd_delta_minus1": width - 1,
+        "nnpfc_extended_patch_height_cd_delta_minus1": height - 1,
+    }
+
+
+def strides(model: Model, last: bool, overlap: int) -> tuple[int, int]:
+    """What rows and columns of the input have to be multiples of, so that the output has the size it should: more than
+    1 where the network halves sizes inside, or works in windows. 1 where no number up to _LARGEST_STRIDE will do."""
+    inp, out = _probed(model, last)
+    found = [1, 1]
+    for at, axis in enumerate((-3, -2) if last else (-2, -1)):
+        if model.tensor_input.shape[axis] is not None or inp[axis] <= 2 * overlap:
+            continue
+        scale = Fraction(out[axis], inp[axis] - 2 * overlap)
+
+        def fits(size: int, at: int = at, axis: int = axis, scale: Fraction = scale) -> bool:
+            wanted = (size - 2 * overlap) * scale
+            sizes = [_PROBE, _PROBE]
+            sizes[at] = size
+            try:
+                return wanted.denominator != 1 or model.cost(_shapes(model, last, *sizes)).output_shape[axis] == wanted
+            except NnpfError:
+                return False
+
+        first = max(_PROBE, 2 * overlap + 1)
+        for stride in range(1, _LARGEST_STRIDE + 1):
+            start = -(-first // stride)
+            if all(fits(stride * n) for n in range(start, start + 4)):
+                found[at] = stride
+                break
+    return found[0], found[1]
 
 
 def _complexity(model: Model, own: Elements, known: Elements) -> dict[str, Any]:

@@ -19,11 +19,13 @@ from nnpf.activation import Active
 from nnpf.arrays import NUMPY, Array, Arrays
 from nnpf.characteristics import patch_process
 from nnpf.cores import available_cores
+from nnpf.describe import strides
 from nnpf.engines import CPU_MAX_BATCH, CPU_ROOM, MAX_LANES, OutOfMemory, Precision, Settings
 from nnpf.errors import NnpfError
 from nnpf.frames import Format, Frame
+from nnpf.patch_sizes import choose_patch
 from nnpf.sources import Base, ModelSources, apply_update, load_base
-from nnpf.tensors import PatchPlan, PatchProcess, choose_patch
+from nnpf.tensors import PatchPlan, PatchProcess
 from vsei.messages import NnpfCharacteristics
 
 if TYPE_CHECKING:
@@ -386,21 +388,29 @@ def plan_patches(
     if patch is not None:
         fixed = (patch[1] + margin, patch[0] + margin)
         return batched(choose_patch(process, max_positions=1 << 62, fixed=fixed))
-    try:
+
+    def chosen(strides: tuple[int, int]) -> Patching:
         per_position = _bytes_per_position(model, process, plan_for)
         return batched(
             choose_patch(
                 process,
                 max_positions=max(1, int(PATCH_ROOM / per_position)),
                 cache_positions=max(1, int(PATCH_CACHE / per_position)),
+                strides=strides,
             )
         )
+
+    try:
+        return chosen((1, 1))
     except NnpfError:
-        # The graph may be made for one size only, whatever the message leaves free.
+        # The graph may be made for one size only, or for multiples of some number, whatever the message leaves free.
         rows, columns = spec.shape[-3:-1] if process.component_last else spec.shape[-2:]
-        if rows is None or columns is None:
+        if rows is not None and columns is not None:
+            return batched(choose_patch(process, max_positions=1 << 62, fixed=(rows, columns)))
+        steps = strides(model, process.component_last, process.overlap)
+        if steps == (1, 1):
             raise
-        return batched(choose_patch(process, max_positions=1 << 62, fixed=(rows, columns)))
+        return chosen(steps)
 
 
 def _batched(model: Model, max_batch: int, room: int, plan: PatchPlan) -> Patching:

@@ -326,8 +326,15 @@ def _base(spec: Spec, path: KeyPath, entry: Mapping[str, Any], target: Target) -
     if file is not None and given.get("nnpfc_property_present_flag") != 0:
         model = _model(spec, (*path, "base"), file, target)
     wanted = target.decoder.base if target.decoder is not None else {}
+    picture = None
+    if model is not None and target.picture is not None:
+        from nnpf.intake import picture_format  # like the model
+
+        picture = picture_format(target.picture)
     try:
-        message = describe.characteristics(identity, model, given, {name: values[0] for name, values in wanted.items()})
+        message = describe.characteristics(
+            identity, model, given, {name: values[0] for name, values in wanted.items()}, picture
+        )
     except (VseiError, NnpfError) as error:
         raise _located(spec, (*path, "nnpfc"), error) from None
     repeat = selection.parse(entry.get("repeat", "random_access"))

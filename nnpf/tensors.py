@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,9 +34,6 @@ REAL, INTEGER = 0, 1  # nnpfc_inp_format_idc, nnpfc_out_format_idc
 # Memory for the input tensor of one picture with all that lies around it. An 8K picture in order 2 takes 0.5 GB;
 # a message with a small picture and the largest overlap or patch would take hundreds.
 MAX_TENSOR_BYTES = 4 << 30
-# A position of a patch that takes r times the cache costs r ** _CACHE_COST of one inside it. Measured at 1920x1080 with
-# filters of 24, 32 and 72 channels beside other programs: 0.25 where r is 3, 0.5 and more for whole pictures.
-_CACHE_COST = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,86 +131,6 @@ def _unit(order: int, form: Format) -> tuple[int, int]:
     if order == CHROMA:
         return form.SubHeightC, form.SubWidthC
     return (2, 2) if order == QUADS else (1, 1)
-
-
-# --- the size of a patch ---------------------------------------------------------------------------------------------
-
-
-def choose_patch(
-    process: PatchProcess,
-    *,
-    max_positions: int,
-    cache_positions: int | None = None,
-    fixed: tuple[int | None, int | None] = (None, None),
-) -> tuple[int, int]:
-    """Rows and columns of the patches to use, in units.
-
-    Constant patches are as signalled. A free size is the one that makes the network compute least, where the picture
-    as a whole is best; large patches in turn leave the cache. This weighs one against the other.
-
-    Args:
-        max_positions: (rows + 2 overlap) * (columns + 2 overlap) of a patch: what memory allows.
-        cache_positions: as many of them stay in the processor's caches; None: patches of all sizes are alike.
-        fixed: rows and columns of the network's input where its graph fixes them, overlap included.
-
-    Raises:
-        NnpfError: no size is legal, or the network's own one is not.
-    """
-    margin = 2 * process.overlap
-    if process.constant_patch_size:
-        patch = (process.patch_height, process.patch_width)
-        for size, wanted in zip(patch, fixed, strict=True):
-            if wanted is not None and wanted != size + margin:
-                raise NnpfError(f"the network takes {wanted} rows or columns, patch and overlap make {size + margin}")
-        if process.out_patch(patch) is None:
-            raise NnpfError(f"a patch of {patch[1]}x{patch[0]} gives no whole number of output samples")
-        return patch
-    inp_unit, out_unit = process.inp_unit, process.out_unit
-    candidates = [
-        _legal_sizes(
-            length=(process.inp.height, process.inp.width)[axis],
-            out_length=(process.out.height, process.out.width)[axis],
-            units=(inp_unit[axis], out_unit[axis]),
-            delta=(process.patch_height, process.patch_width)[axis],
-            margin=margin,
-            fixed=fixed[axis],
-        )
-        for axis in (0, 1)
-    ]
-    for legal, side in ((candidates[0], "height"), (candidates[1], "width")):
-        if legal.size == 0:
-            raise NnpfError(f"no patch {side} is legal for {process.inp} with this overlap and network")
-    chosen = []
-    for axis, sizes in enumerate(candidates):
-        length = -(-(process.inp.height, process.inp.width)[axis] // inp_unit[axis])
-        counts = -(-length // sizes)
-        # Of the sizes that give as many patches, the smallest one computes least.
-        counts, first = np.unique(counts, return_index=True)
-        chosen.append((sizes[first], counts))
-    (heights, across), (widths, along) = chosen
-    positions = (heights + margin)[:, np.newaxis] * (widths + margin)
-    cost = positions.astype(np.float64) * across[:, np.newaxis] * along
-    if cache_positions is not None:
-        cost *= np.maximum(1, positions / cache_positions) ** _CACHE_COST
-    cost[positions > max_positions] = np.inf
-    # Sizes fall. Of equal costs the widest patch is taken: rows of a picture are contiguous.
-    column = int(np.argmin(cost.min(axis=0)))
-    row = int(np.argmin(cost[:, column]))
-    if not np.isfinite(cost[row, column]):
-        raise NnpfError(f"the smallest legal patch of {process.inp} is larger than memory allows")
-    return int(heights[row]), int(widths[column])
-
-
-def _legal_sizes(
-    *, length: int, out_length: int, units: tuple[int, int], delta: int, margin: int, fixed: int | None
-) -> Ints:
-    """Patch sizes of one axis: size + margin is a multiple of delta + margin, size is at most the picture's, and the
-    output patch is a whole number of samples."""
-    sizes: Ints = np.arange(1, length + margin + 1, dtype=np.int64) * (delta + margin) - margin
-    legal = (sizes >= 1) & (sizes <= length) & (sizes * units[0] * out_length % (length * units[1]) == 0)
-    if fixed is not None:
-        legal &= sizes + margin == fixed
-    return cast(Ints, sizes[legal])
 
 
 # --- where a tensor's samples come from ------------------------------------------------------------------------------

@@ -102,3 +102,18 @@ def blur_filter(channels_in: int, channels_out: int, overlap: int, seed: int = 0
         {"weight": weight},
         output_rank=4,
     )
+
+
+def halving_filter(times: int) -> Model:
+    """Quads in, quads out, through the mean of `times` x `times` units, as a U-net has it at its bottom."""
+    nodes = [
+        helper.make_node("AveragePool", ["input"], ["small"], kernel_shape=[times, times], strides=[times, times]),
+        helper.make_node("Resize", ["small", "", "scales"], ["output"], mode="nearest"),
+    ]
+    return graph(
+        nodes,
+        {"input": ((None, 6, None, None), TensorProto.FLOAT)},
+        "output",
+        {"scales": np.array([1, 1, times, times], np.float32)},
+        output_rank=4,
+    )

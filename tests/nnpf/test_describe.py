@@ -6,16 +6,17 @@ from onnx import TensorProto, helper
 
 from nnpf import describe
 from nnpf.errors import NnpfError
+from nnpf.frames import Format
 from nnpf.model import load
-from tests.nnpf.onnx_graphs import graph, identity_filter
+from tests.nnpf.onnx_graphs import graph, halving_filter, identity_filter
 from vsei.errors import VseiError
 
 BASE = {"nnpfc_id": 1, "nnpfc_base_flag": 1, "nnpfc_mode_idc": 1, "nnpfc_tag_uri": describe.ONNX_TAG, "nnpfc_uri": "m"}
 UPDATE = {"nnpfc_id": 1, "nnpfc_base_flag": 0, "nnpfc_mode_idc": 0, "nnpfc_payload": b"update"}
 
 
-def fields(model, given=None, identity=BASE, **defaults):
-    return describe.characteristics(identity, model, given or {}, defaults).fields()
+def fields(model, given=None, identity=BASE, picture=None, **defaults):
+    return describe.characteristics(identity, model, given or {}, defaults, picture).fields()
 
 
 def static_filter(channels_in: int, channels_out: int, size: int, overlap: int):
@@ -45,6 +46,43 @@ def test_overlap_and_free_patch_size_from_shapes():
     assert found["nnpfc_overlap"] == 3
     assert found["nnpfc_constant_patch_size_flag"] == 0
     assert "nnpfc_patch_width_minus1" not in found
+
+
+def deltas(message):
+    """Of rows and columns."""
+    return tuple(message[f"nnpfc_extended_patch_{side}_cd_delta_minus1"] + 1 for side in ("height", "width"))
+
+
+def test_free_patch_sizes_suit_the_picture_unless_they_are_given():
+    model, picture = identity_filter(7, 6, 8), Format(416, 240)
+    assert deltas(fields(model)) == (1, 1)
+    assert deltas(fields(model, picture=picture)) == (1, 9)
+    given = {"nnpfc_extended_patch_width_cd_delta_minus1": 3}
+    assert deltas(fields(model, given, picture=picture)) == (1, 4)
+    # Quads of 4:2:2 there are not; the rules say so, and say it better.
+    assert deltas(fields(model, picture=Format(416, 240, 2))) == (1, 1)
+
+
+def test_free_patch_sizes_are_multiples_of_what_the_network_halves():
+    assert deltas(fields(halving_filter(16))) == (16, 16)
+    assert deltas(fields(halving_filter(6), picture=Format(416, 240))) == (6, 6)
+    # With an overlap it is patch and overlap together.
+    given = {"nnpfc_overlap": 3}
+    nodes = [
+        helper.make_node("AveragePool", ["input"], ["small"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("Resize", ["small", "", "scales"], ["large"], mode="nearest"),
+        helper.make_node("Slice", ["large", "starts", "ends", "axes"], ["output"]),
+    ]
+    constants = {
+        "scales": np.array([1, 1, 4, 4], np.float32),
+        "starts": np.array([3, 3], np.int64),
+        "ends": np.array([-3, -3], np.int64),
+        "axes": np.array([2, 3], np.int64),
+    }
+    model = graph(nodes, {"input": ((None, 1, None, None), TensorProto.FLOAT)}, "output", constants, output_rank=4)
+    found = fields(model, given)
+    assert deltas(found) == (2, 2)
+    assert all((delta + 6) % 4 == 0 for delta in deltas(fields(model, given, picture=Format(1920, 1080))))
 
 
 def test_constant_patch_size_from_static_shapes():

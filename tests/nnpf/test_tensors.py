@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from nnpf.arrays import NUMPY
 from nnpf.errors import NnpfError
 from nnpf.frames import SUBSAMPLING, Format
-from nnpf.tensors import PatchPlan, PatchProcess, choose_patch
+from nnpf.patch_sizes import choose_patch
+from nnpf.tensors import PatchPlan, PatchProcess
 from tests.nnpf import reference
 from tests.nnpf.test_frames import picture
 
@@ -249,73 +250,6 @@ def test_a_whole_picture_is_one_patch_without_a_copy() -> None:
     tensor = plan.new_input()
     assert tensor.shape == (1, 7, 8, 12)
     assert plan.extract(tensor, (slice(0, 1), slice(0, 1))) is tensor
-
-
-@given(
-    st.integers(1, 40),
-    st.integers(1, 40),
-    st.integers(0, 3),
-    st.integers(0, 6),
-    st.integers(1, 9),
-    st.integers(1, 2000),
-    st.none() | st.integers(1, 2000),
-)
-def test_a_free_patch_size_is_legal_and_covers(
-    w: int, h: int, order: int, overlap: int, delta: int, room: int, cache: int | None
-) -> None:
-    form = Format(2 * w, 2 * h, 1)
-    process = PatchProcess(
-        inp=form,
-        out=form,
-        inp_order_idc=order,
-        out_order_idc=order,
-        overlap=overlap,
-        patch_width=delta,
-        patch_height=delta,
-    )
-    try:
-        rows, columns = choose_patch(process, max_positions=room, cache_positions=cache)
-    except NnpfError:
-        assume(False)
-    for size, length in ((rows, form.height), (columns, form.width)):
-        assert 1 <= size <= length
-        assert (size + 2 * overlap) % (delta + 2 * overlap) == 0
-    assert (rows + 2 * overlap) * (columns + 2 * overlap) <= room
-
-
-def test_a_free_patch_size_follows_memory_and_the_network() -> None:
-    process = PatchProcess(**formats(416, 240), overlap=4)
-    # Sizes are 9 k - 8. Neither 416 nor 240 is one; two patches of 208 and two of 127 compute least.
-    assert choose_patch(process, max_positions=10**6) == (127, 208)
-    rows, columns = choose_patch(process, max_positions=5000)
-    assert (rows + 8) * (columns + 8) <= 5000
-    assert choose_patch(process, max_positions=10**6, fixed=(72, 72)) == (64, 64)
-    with pytest.raises(NnpfError, match="no patch height is legal"):
-        choose_patch(process, max_positions=10**6, fixed=(71, 72))
-    with pytest.raises(NnpfError, match="larger than memory allows"):
-        choose_patch(process, max_positions=80)
-
-
-def test_a_free_patch_size_weighs_the_cache_against_what_overlaps_cost() -> None:
-    def chosen(overlap: int, cache: int | None) -> tuple[int, int]:
-        process = PatchProcess(**formats(1920, 1080), overlap=overlap)
-        return choose_patch(process, max_positions=10**7, cache_positions=cache)
-
-    assert chosen(0, None) == chosen(0, 10**7) == (1080, 1920)
-    # Where nothing is computed twice, patches fit the cache, and are wide.
-    assert chosen(0, 64 * 1920) == (60, 1920)
-    rows, columns = chosen(8, 100_000)
-    assert (rows + 16) * (columns + 16) < 150_000
-    # With large overlaps small patches would compute much twice.
-    rows, columns = chosen(60, 100_000)
-    assert (rows + 120) * (columns + 120) > 200_000
-
-
-def test_a_constant_patch_must_suit_the_network() -> None:
-    process = PatchProcess(**formats(), overlap=4, constant_patch_size=True, patch_width=64, patch_height=64)
-    assert choose_patch(process, max_positions=1, fixed=(72, 72)) == (64, 64)
-    with pytest.raises(NnpfError, match="takes 64 rows or columns, patch and overlap make 72"):
-        choose_patch(process, max_positions=1, fixed=(64, 64))
 
 
 def test_a_network_with_another_output_is_refused() -> None:

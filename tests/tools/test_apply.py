@@ -9,6 +9,7 @@ import pytest
 
 from nnpf_tools.apply_results import _grouped
 from nnpf_tools.main import main
+from tests.nnpf.onnx_graphs import halving_filter
 
 
 @pytest.fixture(scope="module")
@@ -305,3 +306,18 @@ def test_what_is_written_has_the_format_that_the_messages_say(samples, tmp_path,
     assert b" C444p12\n" in out.read_bytes()[:100]
     assert "2 pictures: 2 by 1 filter.onnx; 832x480 4:4:4 12 bit; " in capsys.readouterr().err
     assert json.loads(report.read_text())["summary"]["formats"] == {"832x480 4:4:4 12 bit": 2}
+
+
+@pytest.mark.parametrize("delta", [None, 1])
+def test_a_network_that_halves_inside_gets_patches_that_it_takes(samples, tmp_path, delta):
+    """120 rows of quads are no multiple of 16. What `inject` leaves free is; other programs leave all sizes free."""
+    model, stream, out = (tmp_path / name for name in ("halving.onnx", "in.266", "out.yuv"))
+    model.write_bytes(halving_filter(16).to_bytes())
+    elements = [
+        f"--set=nnpfc_extended_patch_{side}_cd_delta_minus1={delta - 1}" for side in ("width", "height") if delta
+    ]
+    assert main(["inject", str(samples / "bbb_q37.266"), "--base", str(model), "-o", str(stream), *elements]) == 0
+    assert main(["apply", str(stream), "-o", str(out), "--frames", "1", "-q"]) == 0
+    luma = np.fromfile(out, "<u2")[: 416 * 240].reshape(240, 416)
+    assert (luma[0:32:2, 0:32:2] == luma[0, 0]).all()  # the mean of 16 x 16 quads
+    assert luma[0, 0] != luma[0, 32]
