@@ -130,17 +130,19 @@ def complete(cls: type[M], description: Description, elements: Mapping[str, Any]
     """A message from some of its elements; the others take their default, or 0.
 
     Args:
-        elements: by name, lists or tuples for subscripts, as a specification file or JSON gives them.
+        elements: by name, lists or tuples for subscripts, as a specification file or JSON gives them. A single value
+            for an element with subscripts is the first of a list.
 
     Raises:
         VseiError: an element that the message does not have, or not with these values of the others.
     """
     known = {f.name for f in fields(cls)}
+    listed = {f.name for f in fields(cls) if "tuple" in str(f.type)}
     given = Values()
     for name, value in elements.items():
         if name not in known or name == "closing":
             raise VseiError(f"{cls.NAME} has no such element", element=name)
-        _store(given, name, _tuples(value))
+        _store(given, name, _tuples([value] if name in listed and not isinstance(value, (list, tuple)) else value))
     completer = Completer(given, defaults)
     description(completer)
     for key in given.present:
