@@ -416,6 +416,7 @@ operator("ReduceSum")(_reduce(torch.sum))
 operator("ReduceMax")(_reduce(torch.amax))
 operator("ReduceMin")(_reduce(torch.amin))
 operator("ReduceL1")(_reduce(lambda x, dim, keepdim: torch.sum(torch.abs(x), dim=dim, keepdim=keepdim)))
+operator("ReduceLogSumExp")(_reduce(torch.logsumexp))
 operator("ReduceL2")(_reduce(lambda x, dim, keepdim: torch.sqrt(torch.sum(x * x, dim=dim, keepdim=keepdim))))
 
 

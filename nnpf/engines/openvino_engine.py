@@ -28,6 +28,10 @@ MAX_COMPILED_SHAPES = 4
 _PRECISIONS = {"f32": ov.Type.f32, "bf16": ov.Type.bf16}
 
 
+# In these operator sets their axes are an attribute, which OpenVINO (2026.4) ignores: it reduces all axes to one value.
+_IGNORING = range(13, 18)
+_AXES_IGNORED = frozenset({"ReduceL1", "ReduceLogSum", "ReduceLogSumExp"})
+
 # The second where what it says quotes a string of the model that is no UTF-8.
 _FAILURES = (RuntimeError, UnicodeDecodeError)
 
@@ -88,6 +92,9 @@ class OpenVinoEngine:
         return f"{self._device} ({full})"
 
     def compile(self, model: Model) -> OpenVinoNetwork:
+        if model.opset in _IGNORING and (wrong := sorted(model.operators & _AXES_IGNORED)):
+            problem = f"OpenVINO reads {wrong[0]} of operator set {model.opset} wrongly"
+            raise NnpfError(f"{problem}: export with opset {_IGNORING.stop} or later", subject=model.name)
         try:
             graph = self._core.read_model(_readable(widened(model) if self._tiles else model).to_bytes())
         except _FAILURES as error:

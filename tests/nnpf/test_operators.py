@@ -121,7 +121,7 @@ CASES: list[tuple[Any, ...]] = [
         (op, X, (i(1, -1),), {"keepdims": 0})
         for op in ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "ReduceL2")
     ),
-    *((op, X, (i(1, -1),), {"keepdims": 0}) for op in ("ReduceL1", "ReduceProd")),
+    *((op, X, (i(1, -1),), {"keepdims": 0}) for op in ("ReduceL1", "ReduceProd", "ReduceLogSumExp")),
     ("ReduceProd", i(2, 3, 4), (), {}),
     ("ReduceMean", X, (), {"axes": [2, 3]}, 13),
     ("ReduceMean", X, (), {}),
