@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from nnpf.engines import ENGINES, Settings, select_engine
 from nnpf.errors import NnpfError
 from nnpf.model import Model, load
-from tests.nnpf.onnx_graphs import blur_filter, graph, identity_filter
+from tests.nnpf.onnx_graphs import blur_filter, graph, identity_filter, one_node
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -174,6 +174,33 @@ def test_openvino_reduces_the_axes_that_are_named_or_refuses(op: str, opset: int
         assert opset == 17 and f"OpenVINO reads {op} of operator set 17 wrongly: export with opset 18" in str(error)
         return
     np.testing.assert_allclose(network.run({"x": x}), expected, rtol=1e-5)
+
+
+HALF = (None, np.array([1, 1, 0.5, 0.5], np.float32))
+WINDOWS = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1], "count_include_pad": 1}
+
+
+@pytest.mark.parametrize(
+    ("op", "constants", "attributes", "problem"),
+    [
+        ("Resize", HALF, {"mode": "linear"}, None),
+        ("Resize", HALF, {"mode": "linear", "antialias": 1}, "OpenVINO reads Resize without its antialias"),
+        ("AveragePool", (), WINDOWS, None),
+        ("AveragePool", (), {**WINDOWS, "count_include_pad": 0, "ceil_mode": 1}, None),
+        ("AveragePool", (), {**WINDOWS, "ceil_mode": 1}, "OpenVINO reads AveragePool with ceil_mode and"),
+    ],
+)
+def test_openvino_gives_what_onnxruntime_gives_or_refuses(
+    op: str, constants: Any, attributes: dict[str, Any], problem: str | None
+) -> None:
+    x = np.random.default_rng(0).random((1, 4, 6, 8), dtype=np.float32)
+    model, inputs = one_node(op, x, constants, 19, attributes)
+    if problem is not None:
+        with pytest.raises(NnpfError, match=problem):
+            select_engine("openvino", "cpu").compile(model)
+        return
+    expected = select_engine("onnxruntime").compile(model).run(inputs)
+    np.testing.assert_allclose(select_engine("openvino", "cpu").compile(model).run(inputs), expected, atol=1e-5)
 
 
 CLIPS = [[], ["low"], ["low", "high"], ["", "high"], ["low", ""]]
