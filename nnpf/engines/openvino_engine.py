@@ -32,6 +32,8 @@ _PRECISIONS = {"f32": ov.Type.f32, "bf16": ov.Type.bf16}
 _IGNORING = range(13, 18)
 _AXES_IGNORED = frozenset({"ReduceL1", "ReduceLogSum", "ReduceLogSumExp"})
 
+_KEPT_RATIO = "keep_aspect_ratio_policy"
+
 # The second where what it says quotes a string of the model that is no UTF-8.
 _FAILURES = (RuntimeError, UnicodeDecodeError)
 
@@ -172,8 +174,11 @@ def _misread(model: Model) -> str | None:
         flags = {attribute.name for attribute in node.attribute if attribute.i == 1}
         if node.op_type in _AXES_IGNORED and model.opset in _IGNORING:
             return f"{node.op_type} of operator set {model.opset} wrongly: export with opset {_IGNORING.stop} or later"
-        if node.op_type == "Resize" and "antialias" in flags:
-            return "Resize without its antialias"
+        if node.op_type == "Resize":
+            # Its default, "stretch", does not keep the aspect ratio.
+            flags.update(a.name for a in node.attribute if a.name == _KEPT_RATIO and a.s not in (b"", b"stretch"))
+            if ignored := sorted(flags & {"antialias", "exclude_outside", _KEPT_RATIO}):
+                return f"Resize without its {ignored[0]}"
         if node.op_type == "AveragePool" and {"ceil_mode", "count_include_pad"} <= flags:
             # It divides by all of a window that reaches beyond the pads.
             return "AveragePool with ceil_mode and count_include_pad wrongly"

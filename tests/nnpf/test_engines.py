@@ -185,6 +185,19 @@ WINDOWS = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1], "cou
     [
         ("Resize", HALF, {"mode": "linear"}, None),
         ("Resize", HALF, {"mode": "linear", "antialias": 1}, "OpenVINO reads Resize without its antialias"),
+        ("Resize", HALF, {"mode": "cubic", "exclude_outside": 1}, "OpenVINO reads Resize without its exclude_outside"),
+        (
+            "Resize",
+            (None, None, np.array([9, 5], np.int64)),
+            {"axes": [2, 3], "keep_aspect_ratio_policy": "not_larger"},
+            "OpenVINO reads Resize without its keep_aspect_ratio_policy",
+        ),
+        (
+            "Resize",
+            (None, None, np.array([9, 5], np.int64)),
+            {"axes": [2, 3], "keep_aspect_ratio_policy": "stretch", "mode": "linear"},
+            None,
+        ),
         ("AveragePool", (), WINDOWS, None),
         ("AveragePool", (), {**WINDOWS, "count_include_pad": 0, "ceil_mode": 1}, None),
         ("AveragePool", (), {**WINDOWS, "ceil_mode": 1}, "OpenVINO reads AveragePool with ceil_mode and"),
