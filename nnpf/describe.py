@@ -89,20 +89,53 @@ def _derived(model: Model, given: Elements) -> dict[str, Any]:
     channel_axis = -1 if last else -3
     inp, out = _probed(model, last)
     c_in, c_out = model.tensor_input.shape[channel_axis], out[channel_axis]
-    pictures = own.get("nnpfc_num_input_pics_minus1", 0) + 1
+    # Tensors of rank 5 have an axis for pictures; of rank 4 they are folded into the channels.
+    pictures = own.get("nnpfc_num_input_pics_minus1", 0) + 1 if model.tensor_input.rank == 4 else 1
+    outputs = _num_output_pictures(own) if len(out) == 4 else 1
     if "nnpfc_out_order_idc" not in own:
-        if c_out not in _ORDER_OF_CHANNELS:
-            raise _undecided(model, "nnpfc_out_order_idc", f"the output has {c_out} channels")
-        found["nnpfc_out_order_idc"] = _ORDER_OF_CHANNELS[c_out]
+        if c_out not in [channels * outputs for channels in _ORDER_OF_CHANNELS]:
+            raise _undecided(model, "nnpfc_out_order_idc", f"the output has {c_out} channels{_for(outputs)}")
+        found["nnpfc_out_order_idc"] = _ORDER_OF_CHANNELS[c_out // outputs]
     if c_in is not None and c_in % pictures == 0:
         found |= _input_channels(
             model, c_in // pictures, own, own.get("nnpfc_out_order_idc", found.get("nnpfc_out_order_idc"))
         )
     elif not {"nnpfc_inp_order_idc", "nnpfc_auxiliary_inp_idc"} <= own.keys():
-        raise _undecided(model, "nnpfc_inp_order_idc", f"the input has {c_in} channels for {pictures} pictures")
+        why = f"the input has {c_in} channels{_for(pictures)}"
+        if c_in is None:
+            why = "the input has any number of channels" + (
+                "" if last else " (nnpfc_component_last_flag=1: the last axis)"
+            )
+        raise _undecided(model, "nnpfc_inp_order_idc", why)
     found |= _patch(model, own, last, inp, out)
     found |= _complexity(model, own, {**found, **own})
     return found
+
+
+def _for(pictures: int) -> str:
+    return f" for {pictures} pictures" if pictures > 1 else ""
+
+
+def _num_output_pictures(own: Elements) -> int:
+    """How many pictures the output tensor has (`nnpf.characteristics.output_pictures`), from elements that may be a
+    part of them."""
+    purpose = own.get("nnpfc_purpose", nnpf.VISUAL_QUALITY)
+    inputs = own.get("nnpfc_num_input_pics_minus1", 0) + 1
+    count = 1
+    if inputs > 1:
+        flags = _listed(own.get("nnpfc_input_pic_filtering_flag", ()))
+        count = sum(flags) + max(0, inputs - len(flags))
+    elif purpose == nnpf.TEMPORAL_EXTRAPOLATION:
+        count = 0
+    if purpose & nnpf.PICTURE_RATE_UPSAMPLING:
+        count += sum(_listed(own.get("nnpfc_interpolated_pics", ())))
+    if purpose & nnpf.TEMPORAL_EXTRAPOLATION:
+        count += own.get("nnpfc_extrapolated_pics_minus1", 0) + 1
+    return max(1, count)
+
+
+def _listed(value: Any) -> list[int]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _metadata(model: Model) -> dict[str, Any]:

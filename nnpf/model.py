@@ -251,7 +251,9 @@ def _check(proto: onnx.ModelProto, name: str) -> None:
         raise NnpfError("holds sparse initialisers, which are not supported", subject=name)
     for node in graph.node:
         if node.domain not in _STANDARD_DOMAINS:
-            raise NnpfError(f"operator {node.domain}.{node.op_type} is not a standard ONNX operator", subject=name)
+            raise NnpfError(
+                f"operator {node.domain}.{node.op_type} is not a standard ONNX operator{_instead(node)}", subject=name
+            )
         for attribute in node.attribute:
             if attribute.HasField("g") or attribute.graphs:
                 raise NnpfError(f"operator {node.op_type} with a subgraph: control flow is not supported", subject=name)
@@ -273,6 +275,13 @@ def _check(proto: onnx.ModelProto, name: str) -> None:
         onnx.checker.check_model(proto)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         raise NnpfError(f"is not a valid ONNX model: {_first_line(error)}", subject=name) from None
+
+
+def _instead(node: onnx.NodeProto) -> str:
+    """How to get a graph without this operator, where that is known."""
+    if node.domain == "com.microsoft" and node.op_type.startswith("QLinear"):
+        return "; quantise with QuantFormat.QDQ, which has standard ones only"
+    return ""
 
 
 # Numbers of less than 16 bits but 8-bit integers, as this version of onnx knows them.

@@ -95,7 +95,8 @@ _ELEMENTWISE: dict[str, Function] = {
     "Relu": torch.relu,
     "Sigmoid": torch.sigmoid,
     "Tanh": torch.tanh,
-    "Softplus": lambda x: torch.clamp(x, min=0) + torch.log1p(torch.exp(-torch.abs(x))),
+    # Behind a convolution torch.jit fuses clamp into it, and fails where a bound is missing or an integer.
+    "Softplus": lambda x: torch.relu(x) + torch.log1p(torch.exp(-torch.abs(x))),
     "Softsign": F.softsign,
     "HardSwish": F.hardswish,
     "Mish": F.mish,
@@ -163,6 +164,11 @@ def _elu(attributes: Attributes, opset: int, x: Tensor) -> Tensor:
     return F.elu(x, attributes.get("alpha", 1.0))
 
 
+@operator("Celu")
+def _celu(attributes: Attributes, opset: int, x: Tensor) -> Tensor:
+    return F.celu(x, attributes.get("alpha", 1.0))
+
+
 @operator("Selu")
 def _selu(attributes: Attributes, opset: int, x: Tensor) -> Tensor:
     alpha, gamma = (
@@ -174,12 +180,16 @@ def _selu(attributes: Attributes, opset: int, x: Tensor) -> Tensor:
 
 @operator("Gelu")
 def _gelu(attributes: Attributes, opset: int, x: Tensor) -> Tensor:
-    return F.gelu(x, approximate=attributes.get("approximate", "none"))
+    if attributes.get("approximate", "none") == "tanh":
+        # Not F.gelu: behind a convolution torch.jit turns it into a form that oneDNN refuses.
+        inner = torch.mul(x + torch.mul(x * x * x, 0.044715), math.sqrt(2 / math.pi))
+        return torch.mul(x, 0.5) * (1 + torch.tanh(inner))
+    return F.gelu(x)
 
 
 @operator("HardSigmoid")
 def _hard_sigmoid(attributes: Attributes, opset: int, x: Tensor) -> Tensor:
-    return torch.clamp(x * attributes.get("alpha", 0.2) + attributes.get("beta", 0.5), 0, 1)
+    return torch.clamp(x * attributes.get("alpha", 0.2) + attributes.get("beta", 0.5), 0.0, 1.0)
 
 
 @operator("Clip")
@@ -217,6 +227,14 @@ def _softmax(attributes: Attributes, opset: int, x: Tensor) -> Tensor:
         return torch.softmax(x, attributes.get("axis", -1))
     axis = _axis(attributes.get("axis", 1), x.ndim)
     return torch.softmax(x.reshape(*x.shape[:axis], -1), -1).reshape(x.shape)
+
+
+@operator("LogSoftmax")
+def _log_softmax(attributes: Attributes, opset: int, x: Tensor) -> Tensor:
+    if opset >= 13:
+        return torch.log_softmax(x, attributes.get("axis", -1))
+    axis = _axis(attributes.get("axis", 1), x.ndim)
+    return torch.log_softmax(x.reshape(*x.shape[:axis], -1), -1).reshape(x.shape)
 
 
 # --- convolution and pooling -----------------------------------------------------------------------------------------
@@ -397,7 +415,20 @@ operator("ReduceMean")(_reduce(torch.mean))
 operator("ReduceSum")(_reduce(torch.sum))
 operator("ReduceMax")(_reduce(torch.amax))
 operator("ReduceMin")(_reduce(torch.amin))
+operator("ReduceL1")(_reduce(lambda x, dim, keepdim: torch.sum(torch.abs(x), dim=dim, keepdim=keepdim)))
+operator("ReduceLogSumExp")(_reduce(torch.logsumexp))
 operator("ReduceL2")(_reduce(lambda x, dim, keepdim: torch.sqrt(torch.sum(x * x, dim=dim, keepdim=keepdim))))
+
+
+@operator("ReduceProd")
+def _product(attributes: Attributes, opset: int, x: Tensor, axes: Tensor | None = None) -> Tensor:
+    def product(x: Tensor, dim: tuple[int, ...], keepdim: bool) -> Tensor:
+        for axis in sorted((_axis(d, x.ndim) for d in dim), reverse=True):  # torch.prod takes one
+            x = torch.prod(x, axis, keepdim)
+        return x
+
+    result: Tensor = _reduce(product)(attributes, opset, x, axes)
+    return result
 
 
 # --- shapes and layout -----------------------------------------------------------------------------------------------
@@ -447,6 +478,25 @@ def _gather(attributes: Attributes, opset: int, x: Tensor, indices: Tensor) -> T
     index = torch.where(index < 0, index + size, index)
     shape = (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
     return x.index_select(axis, index.reshape(-1)).reshape(shape)
+
+
+@operator("GatherElements")
+def _gather_elements(attributes: Attributes, opset: int, x: Tensor, indices: Tensor) -> Tensor:
+    axis = _axis(attributes.get("axis", 0), x.ndim)
+    index = indices.to(x.device, torch.int64)
+    # Sides of the indices may be shorter than those of x.
+    part = x[tuple(slice(None) if at == axis else slice(size) for at, size in enumerate(index.shape))]
+    return torch.gather(part, axis, torch.where(index < 0, index + x.shape[axis], index))
+
+
+@operator("ScatterND")
+def _scatter_nd(attributes: Attributes, opset: int, x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
+    """What torch's x[...] = updates is exported as."""
+    reduction = attributes.get("reduction", "none")
+    if reduction not in ("none", "add"):
+        raise Unsupported(f"reduction {reduction!r}")
+    index = tuple(indices.to(x.device, torch.int64).unbind(-1))
+    return x.index_put(index, updates.to(x.dtype), accumulate=reduction == "add")
 
 
 @operator("Concat")

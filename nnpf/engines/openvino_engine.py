@@ -28,6 +28,12 @@ MAX_COMPILED_SHAPES = 4
 _PRECISIONS = {"f32": ov.Type.f32, "bf16": ov.Type.bf16}
 
 
+# In these operator sets their axes are an attribute, which OpenVINO ignores: it reduces all axes to one value.
+_IGNORING = range(13, 18)
+_AXES_IGNORED = frozenset({"ReduceL1", "ReduceLogSum", "ReduceLogSumExp"})
+
+_KEPT_RATIO = "keep_aspect_ratio_policy"
+
 # The second where what it says quotes a string of the model that is no UTF-8.
 _FAILURES = (RuntimeError, UnicodeDecodeError)
 
@@ -88,6 +94,8 @@ class OpenVinoEngine:
         return f"{self._device} ({full})"
 
     def compile(self, model: Model) -> OpenVinoNetwork:
+        if (wrong := _misread(model)) is not None:
+            raise NnpfError(f"OpenVINO reads {wrong}", subject=model.name)
         try:
             graph = self._core.read_model(_readable(widened(model) if self._tiles else model).to_bytes())
         except _FAILURES as error:
@@ -160,24 +168,66 @@ class OpenVinoNetwork:
         return request
 
 
-def _readable(model: Model) -> Model:
-    """The model without `Clip` that lacks a bound: with Max, Min or Identity, which say the same.
+def _misread(model: Model) -> str | None:
+    """What OpenVINO (2026.4) gives wrong results for without a word; another engine is to take such models."""
+    for node in model.proto.graph.node:
+        flags = {attribute.name for attribute in node.attribute if attribute.i == 1}
+        if node.op_type in _AXES_IGNORED and model.opset in _IGNORING:
+            return f"{node.op_type} of operator set {model.opset} wrongly: export with opset {_IGNORING.stop} or later"
+        if node.op_type == "Resize":
+            # Its default, "stretch", does not keep the aspect ratio.
+            flags.update(a.name for a in node.attribute if a.name == _KEPT_RATIO and a.s not in (b"", b"stretch"))
+            if ignored := sorted(flags & {"antialias", "exclude_outside", _KEPT_RATIO}):
+                return f"Resize without its {ignored[0]}"
+        if node.op_type == "AveragePool" and {"ceil_mode", "count_include_pad"} <= flags:
+            # It divides by all of a window that reaches beyond the pads.
+            return "AveragePool with ceil_mode and count_include_pad wrongly"
+    return None
 
-    For such a Clip OpenVINO asks for the largest number of the input's type. Behind an operator that it cannot convert
-    no type is known, and it ends the process before it could say which operator that is.
+
+def _readable(model: Model) -> Model:
+    """The model without what OpenVINO reads wrongly: with other operators that say the same.
+
+    `Clip` that lacks a bound: OpenVINO asks for the largest number of the input's type. Behind an operator that it
+    cannot convert no type is known, and it ends the process before it could say which operator that is.
+
+    `Abs` of what does not depend on samples, such as coordinates and distances made from sizes: OpenVINO
+    (2026.4) computes it when it compiles the model, and leaves negative numbers as they are.
     """
-    if model.opset < 11 or not any(_is_half_open(node) for node in model.proto.graph.node):
-        return model  # before opset 11 bounds were attributes, with a default
+    clips = model.opset >= 11  # before, bounds were attributes, with a default
+    fixed = _fixed(model.proto.graph)
+    if not any(_is_fixed_abs(node, fixed) or (clips and _is_half_open(node)) for node in model.proto.graph.node):
+        return model
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
-    for node in proto.graph.node:
-        if _is_half_open(node):
+    del proto.graph.node[:]
+    for node in model.proto.graph.node:
+        if _is_fixed_abs(node, fixed):
+            (x,), (y,) = node.input, node.output
+            proto.graph.node.append(onnx.helper.make_node("Neg", [x], [f"{y} negative"]))
+            node = onnx.helper.make_node("Max", [x, f"{y} negative"], [y], node.name)
+        proto.graph.node.append(node)
+        if clips and _is_half_open(node):
+            node = proto.graph.node[-1]
             _, low, high = (*node.input, "", "")[:3]
             node.op_type = "Max" if low else "Min" if high else "Identity"
             bound = low or high
             del node.input[1:]
             node.input.extend([bound] if bound else [])
     return Model(proto, model.name)
+
+
+def _fixed(graph: onnx.GraphProto) -> set[str]:
+    """The tensors whose values follow from the shapes of the inputs, whatever the samples."""
+    fixed = {tensor.name for tensor in graph.initializer} - {value.name for value in graph.input} | {""}
+    for node in graph.node:
+        if node.op_type in ("Shape", "Size") or fixed.issuperset(node.input):
+            fixed.update(node.output)
+    return fixed
+
+
+def _is_fixed_abs(node: onnx.NodeProto, fixed: set[str]) -> bool:
+    return node.op_type == "Abs" and node.input[0] in fixed
 
 
 def _is_half_open(node: onnx.NodeProto) -> bool:

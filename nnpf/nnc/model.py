@@ -36,6 +36,9 @@ WEIGHT_OPERATORS: Final = frozenset(
     }
 )
 
+# Operators that take the biases of integer networks, which are coded without loss.
+_QUANTISED: Final = frozenset({"DequantizeLinear (first)", "QLinearConv"})
+
 # Constants of other operators stay in the graph up to this many elements; beyond, they are coded, floats without loss.
 GRAPH_ELEMENTS: Final = 64
 
@@ -83,9 +86,10 @@ def split_model(model: onnx.ModelProto, graph_form: GraphForm = "onnx") -> Model
         operators = uses.get(name, set())
         is_weight = bool(operators) and operators <= WEIGHT_OPERATORS | {"Gemm (first)", "MatMul (first)"}
         is_float = initializer.data_type == onnx.TensorProto.FLOAT
+        is_bias = initializer.data_type == onnx.TensorProto.INT32 and bool(operators) and operators <= _QUANTISED
         size = int(np.prod(initializer.dims)) if initializer.dims else 1
         # A weight without dimensions cannot be coded as such.
-        coded = initializer.dims and size and ((is_float and is_weight) or size > GRAPH_ELEMENTS)
+        coded = initializer.dims and size and ((is_float and is_weight) or is_bias or size > GRAPH_ELEMENTS)
         if not coded or not (is_float or initializer.data_type == onnx.TensorProto.INT32):
             staying.append(initializer)
             continue
@@ -98,7 +102,8 @@ def split_model(model: onnx.ModelProto, graph_form: GraphForm = "onnx") -> Model
     del graph.initializer[:]
     graph.initializer.extend(staying)
     if not tensors:
-        raise NncError("the model has no weights to code")
+        kinds = sorted({onnx.TensorProto.DataType.Name(tensor.data_type) for tensor in staying})
+        raise NncError(f"the model has no weights in FLOAT to code, but {', '.join(kinds) or 'none'}: send it by URI")
     data = graph_model.SerializeToString(deterministic=True)
     topology = as_text(data) if graph_form == "text" else deflated(data, TopologyFormat.NNR_TPL_ONNX)
     return ModelParts(topology, tensors, frozenset(exact))

@@ -27,7 +27,8 @@ _VIEWS = frozenset(
         "slice.Tensor", "select.int", "view.default", "reshape.default", "transpose.int", "permute.default",
         "t.default", "expand.default", "squeeze.dim", "squeeze.dims", "unsqueeze.default", "flatten.using_ints",
         "detach.default", "alias.default", "split.Tensor", "split_with_sizes.default", "chunk.default", "unbind.int",
-        "contiguous.default",
+        "contiguous.default", "expand_as.default", "view_as.default", "reshape_as.default", "unflatten.int",
+        "movedim.int", "narrow.default",
     )
 )  # fmt: skip
 
@@ -49,6 +50,11 @@ class Builder:
         if dtype is None:
             raise Unsupported(f"a tensor of type {meta['dtype']} of torch")
         self._made[value] = len(meta["sizes"]), dtype
+
+    def size(self, value: str) -> str:
+        """A value is a size of a tensor: what is computed with tensors may take it, too."""
+        self._made[value] = 0, np.dtype(np.int64)
+        return value
 
     def rank(self, value: str) -> int:
         return self._made[value][0]
@@ -153,7 +159,7 @@ def _convert_node(
         in_place = base.endswith("_")
         function = OPERATORS.get(f"aten.{base.removesuffix('_')}.{overload}") if in_place else None
     if function is None:
-        raise NnpfError(f"operator {short} is not covered", subject=name)
+        raise NnpfError(f"operator {short} is not covered; torch.onnx.export may have a form of it", subject=name)
     arguments = {item["name"]: _argument(values, item["arg"]) for item in node["inputs"]}
     tensors = [item["name"] for output in node["outputs"] for item in output.get("as_tensors", ())]
     if tensors:
@@ -184,7 +190,7 @@ def _convert_node(
             if len(node["outputs"]) > 1:
                 break
         elif "as_sym_int" in output:
-            values[output["as_sym_int"]["as_name"]] = made
+            values[output["as_sym_int"]["as_name"]] = builder.size(made)
 
 
 def _name(builder: Builder, values: dict[str, Any], torch_name: str, value: str) -> None:
@@ -210,4 +216,6 @@ def _argument(values: Mapping[str, Any], arg: Mapping[str, Any]) -> Any:
         return value["as_int"] if "as_int" in value else values[value["as_name"]]
     if kind == "as_sym_ints":
         return [_argument(values, {"as_sym_int": item}) for item in value]
+    if kind == "as_float":
+        return float(value)  # "-Infinity" is a string
     return value

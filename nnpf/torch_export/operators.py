@@ -109,12 +109,44 @@ operator("silu.default")(lambda b, self: b.node("Mul", [self, b.node("Sigmoid", 
 operator("softplus.default")(lambda b, self, beta=1, threshold=20: _softplus(b, self, beta))
 operator("leaky_relu.default")(lambda b, self, negative_slope=0.01: b.node("LeakyRelu", [self], alpha=negative_slope))
 operator("where.self")(lambda b, condition, self, other: b.node("Where", [condition, self, other]))
+operator("selu.default")(lambda b, self: b.node("Selu", [self]))
+operator("celu.default")(lambda b, self, alpha=1: b.node("Celu", [self], alpha=float(alpha)))
+operator("log_sigmoid.default")(lambda b, self: b.node("Neg", [_softplus(b, b.node("Neg", [self]), 1)]))
+operator("masked_fill.Scalar")(
+    lambda b, self, mask, value: b.node("Where", [mask, b.constant(value, b.dtype(self)), self])
+)
+for _aten, _onnx in {
+    "logical_and.default": "And", "__and__.Tensor": "And", "bitwise_and.Tensor": "And",
+    "logical_or.default": "Or", "__or__.Tensor": "Or", "bitwise_or.Tensor": "Or",
+}.items():  # fmt: skip
+    operator(_aten)(lambda b, self, other, op=_onnx: b.node(op, [_truth(b, self), _truth(b, other)]))
+operator("logical_not.default", "bitwise_not.default")(lambda b, self: b.node("Not", [_truth(b, self)]))
+operator("ne.Tensor", "ne.Scalar")(lambda b, self, other: b.node("Not", [_binary("Equal", b, self, other)]))
+
+
+def _truth(b: Builder, x: str) -> str:
+    if b.dtype(x).kind != "b":
+        raise Unsupported("bits of integers")
+    return x
+
+
+@operator("glu.default")
+def _glu(b: Builder, self: str, dim: int = -1) -> str:
+    half, gate = b.node("Split", [self], outputs=2, axis=dim, num_outputs=2)
+    return str(b.node("Mul", [half, b.node("Sigmoid", [gate])]))
+
+
+@operator("lerp.Tensor", "lerp.Scalar")
+def _lerp(b: Builder, self: str, end: str, weight: Any) -> str:
+    share = weight if isinstance(weight, str) else b.constant(weight, b.dtype(self))
+    return str(b.node("Add", [self, b.node("Mul", [b.node("Sub", [end, self]), share])]))
 
 
 def _softplus(b: Builder, x: str, beta: float) -> str:
-    if beta != 1:
-        raise Unsupported(f"beta {beta}")
-    return str(b.node("Softplus", [x]))
+    if beta == 1:
+        return str(b.node("Softplus", [x]))
+    scale = b.constant(beta, b.dtype(x))
+    return str(b.node("Div", [b.node("Softplus", [b.node("Mul", [x, scale])]), scale]))
 
 
 @operator("rsub.Scalar", "rsub.Tensor")
@@ -197,7 +229,12 @@ def _softmax(b: Builder, self: str, dim: int, dtype: Any = None, half_to_float: 
     return str(b.node("Softmax", [self], axis=dim))
 
 
-@operator("_to_copy.default", "to.dtype", "to.dtype_layout")
+@operator("log_softmax.int", "_log_softmax.default")
+def _log_softmax(b: Builder, self: str, dim: int, dtype: Any = None, half_to_float: bool = False) -> str:
+    return str(b.node("LogSoftmax", [self], axis=dim))
+
+
+@operator("_to_copy.default", "to.dtype", "to.dtype_layout", "to.device")
 def _to(b: Builder, self: str, dtype: int | None = None, **rest: Any) -> str:
     if dtype is None:
         return str(b.node("Identity", [self]))
@@ -258,7 +295,7 @@ def _pool(
     divisor_override: Any = None,
 ) -> str:
     rank = b.rank(self) - 2
-    if divisor_override is not None or ceil_mode:
+    if divisor_override is not None or (ceil_mode and op != "MaxPool"):  # AveragePool has it from opset 19 on
         raise Unsupported("ceil_mode or divisor_override")
     kernel = _pair(kernel_size, rank)
     settings: dict[str, Any] = {
@@ -267,7 +304,7 @@ def _pool(
         "pads": _pair(padding, rank) * 2,
     }
     if op == "MaxPool":
-        settings["dilations"] = _pair(dilation, rank)
+        settings |= {"dilations": _pair(dilation, rank), "ceil_mode": int(ceil_mode)}
     else:
         settings["count_include_pad"] = int(count_include_pad)
     return str(b.node(op, [self], **settings))
@@ -282,6 +319,13 @@ def _adaptive_average_pool(b: Builder, self: str, output_size: Sequence[int]) ->
     if list(output_size) != [1, 1]:
         raise Unsupported(f"output_size {list(output_size)}")
     return str(b.node("GlobalAveragePool", [self]))
+
+
+@operator("adaptive_max_pool2d.default")
+def _adaptive_max_pool(b: Builder, self: str, output_size: Sequence[int]) -> str:
+    if list(output_size) != [1, 1]:
+        raise Unsupported(f"output_size {list(output_size)}")
+    return str(b.node("GlobalMaxPool", [self]))
 
 
 @operator("batch_norm.default", "_native_batch_norm_legit_no_training.default")
@@ -354,9 +398,14 @@ def _instance_norm(
     eps: float = 1e-5,
     cudnn_enabled: bool = True,
 ) -> str:
-    if not use_input_stats or weight is None or bias is None:
-        raise Unsupported("instance normalisation with running statistics, or without weight and bias")
-    return str(b.node("InstanceNormalization", [input, weight, bias], epsilon=eps))
+    if not use_input_stats:
+        raise Unsupported("instance normalisation with running statistics")
+    if weight is not None and bias is not None:
+        return str(b.node("InstanceNormalization", [input, weight, bias], epsilon=eps))
+    dims = list(range(2, b.rank(input)))
+    spread = b.node("Sqrt", [b.node("Add", [_variance(b, input, dims, 0, True), b.constant(eps, b.dtype(input))])])
+    centred = b.node("Sub", [input, b.node("ReduceMean", [input, b.constant(dims)], keepdims=1)])
+    return str(b.node("Div", [centred, spread]))
 
 
 operator("matmul.default", "mm.default", "bmm.default")(
@@ -375,6 +424,41 @@ def _addmm(b: Builder, self: str, mat1: str, mat2: str, beta: float = 1, alpha: 
     return str(b.node("Gemm", [mat1, mat2, self], alpha=float(alpha), beta=float(beta)))
 
 
+@operator("scaled_dot_product_attention.default")
+def _attention(
+    b: Builder,
+    query: str,
+    key: str,
+    value: str,
+    attn_mask: str | None = None,
+    dropout_p: float = 0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> str:
+    if dropout_p or is_causal or enable_gqa:
+        raise Unsupported("dropout_p, is_causal or enable_gqa")
+    dtype, rank = b.dtype(query), b.rank(key)
+    if scale is None:
+        width = b.node("Cast", [_size(b, query, -1)], to=helper.np_dtype_to_tensor_dtype(dtype))
+        query = b.node("Div", [query, b.node("Sqrt", [width])])
+    else:
+        query = b.node("Mul", [query, b.constant(scale, dtype)])
+    turned = b.node("Transpose", [key], perm=[*range(rank - 2), rank - 1, rank - 2])
+    scores = b.node("MatMul", [query, turned])
+    if attn_mask is not None and b.dtype(attn_mask).kind == "b":
+        scores = b.node("Where", [attn_mask, scores, b.constant(-math.inf, dtype)])
+    elif attn_mask is not None:
+        scores = b.node("Add", [scores, attn_mask])
+    return str(b.node("MatMul", [b.node("Softmax", [scores], axis=-1), value]))
+
+
+@operator("_weight_norm.default")
+def _weight_norm(b: Builder, v: str, g: str, dim: int = 0) -> str:
+    others = [at for at in range(b.rank(v)) if at != dim]
+    return str(b.node("Mul", [v, b.node("Div", [g, b.node("ReduceL2", [v, b.constant(others)], keepdims=1)])]))
+
+
 operator("einsum.default")(lambda b, equation, tensors, path=None: b.node("Einsum", list(tensors), equation=equation))
 
 
@@ -388,6 +472,41 @@ for _aten, _onnx in {
     "mean.default": "ReduceMean", "sum.default": "ReduceSum",
 }.items():  # fmt: skip
     operator(_aten)(partial(_reduce, _onnx))
+
+
+operator("max.dim")(lambda b, self, dim, keepdim=False: _reduce("ReduceMax", b, self, dim, keepdim))
+operator("min.dim")(lambda b, self, dim, keepdim=False: _reduce("ReduceMin", b, self, dim, keepdim))
+
+
+def _variance(b: Builder, x: str, dims: Sequence[int], correction: float, keepdim: bool) -> str:
+    axes = b.constant(list(dims))
+    centred = b.node("Sub", [x, b.node("ReduceMean", [x, axes], keepdims=1)])
+    squares = b.node("Mul", [centred, centred])
+    if correction == 0:
+        return str(b.node("ReduceMean", [squares, axes], keepdims=int(keepdim)))
+    count = b.node("ReduceProd", [b.node("Gather", [b.node("Shape", [x]), axes])], keepdims=0)
+    count = b.node("Cast", [count], to=helper.np_dtype_to_tensor_dtype(b.dtype(x)))
+    total = b.node("ReduceSum", [squares, axes], keepdims=int(keepdim))
+    return str(b.node("Div", [total, b.node("Sub", [count, b.constant(correction, b.dtype(x))])]))
+
+
+def _spread(
+    root: bool,
+    b: Builder,
+    self: str,
+    dim: Any = None,
+    unbiased: bool = True,
+    keepdim: bool = False,
+    correction: float | None = None,
+) -> str:
+    dims = _pair(dim, 1) if dim is not None and dim != [] else list(range(b.rank(self)))
+    variance = _variance(b, self, dims, float(unbiased) if correction is None else correction, keepdim)
+    return str(b.node("Sqrt", [variance])) if root else variance
+
+
+for _name in ("dim", "correction", "default"):
+    operator(f"var.{_name}")(partial(_spread, False))
+    operator(f"std.{_name}")(partial(_spread, True))
 
 
 @operator("linalg_vector_norm.default")
@@ -422,13 +541,28 @@ def _size_arithmetic(op: str, builder: Builder, /, a: Size, b: Size) -> str:
     return str(builder.node(op, [value if isinstance(value, str) else builder.constant(value) for value in (a, b)]))
 
 
-for _name, _onnx in {"add": "Add", "sub": "Sub", "mul": "Mul", "floordiv": "Div"}.items():
+for _name, _onnx in {"add": "Add", "sub": "Sub", "mul": "Mul", "floordiv": "Div", "mod": "Mod"}.items():
     OPERATORS[f"_operator.{_name}"] = partial(_size_arithmetic, _onnx)
+for _name, _onnx in {"sym_max": "Max", "sym_min": "Min"}.items():
+    OPERATORS[f"torch.{_name}"] = partial(_size_arithmetic, _onnx)
 
 
 @operator("view.default", "reshape.default", "_unsafe_view.default")
 def _view(b: Builder, self: str, size: Sequence[Size] = (), shape: Sequence[Size] = ()) -> str:
     return str(b.node("Reshape", [self, _vector(b, size or shape)], allowzero=1))
+
+
+operator("view_as.default", "reshape_as.default")(
+    lambda b, self, other: b.node("Reshape", [self, b.node("Shape", [other])], allowzero=1)
+)
+
+
+@operator("unflatten.int")
+def _unflatten(b: Builder, self: str, dim: int, sizes: Sequence[Size]) -> str:
+    rank = b.rank(self)
+    before = b.node("Shape", [self], start=0, end=dim % rank)
+    after = b.node("Shape", [self], start=dim % rank + 1, end=rank)
+    return str(b.node("Reshape", [self, b.node("Concat", [before, _vector(b, sizes), after], axis=0)]))
 
 
 @operator("flatten.using_ints")
@@ -468,6 +602,28 @@ def _expand(b: Builder, self: str, size: Sequence[Size], implicit: bool = False)
     return str(b.node("Expand", [self, _vector(b, [1 if item == -1 else item for item in size])]))
 
 
+operator("expand_as.default")(lambda b, self, other: b.node("Expand", [self, b.node("Shape", [other])]))
+
+
+@operator("roll.default")
+def _roll(b: Builder, self: str, shifts: Sequence[Size], dims: Sequence[int] = ()) -> str:
+    if len(shifts) != len(dims) or any(isinstance(shift, str) for shift in shifts):
+        raise Unsupported("shifts of the flattened tensor, or by a size")
+    for shift, dim in zip(shifts, dims, strict=True):
+        if shift != 0:  # by less than the tensor has: the sizes of windows
+            assert isinstance(shift, int)
+            halves = [_slice(b, self, dim, -shift), _slice(b, self, dim, 0, -shift)]
+            self = str(b.node("Concat", halves, axis=dim))
+    return self
+
+
+@operator("flip.default")
+def _flip(b: Builder, self: str, dims: Sequence[int]) -> str:
+    starts, steps = [-1] * len(dims), [-1] * len(dims)
+    ends = [-_END] * len(dims)
+    return str(b.node("Slice", [self, *(b.constant(list(item)) for item in (starts, ends, dims, steps))]))
+
+
 @operator("repeat.default")
 def _repeat(b: Builder, self: str, repeats: Sequence[Size]) -> str:
     missing = len(repeats) - b.rank(self)
@@ -485,6 +641,34 @@ def _slice(
         return str(b.node("Identity", [self]))
     bounds = [_vector(b, [begin]), _vector(b, [stop])]
     return str(b.node("Slice", [self, *bounds, b.constant([dim]), b.constant([step])]))
+
+
+@operator("narrow.default")
+def _narrow(b: Builder, self: str, dim: int, start: Size, length: Size) -> str:
+    if isinstance(start, str) or isinstance(length, str):
+        raise Unsupported("a start or length that depends on the input")
+    return str(_slice(b, self, dim, start, start + length))
+
+
+@operator("movedim.int")
+def _movedim(b: Builder, self: str, source: int, destination: int) -> str:
+    order = list(range(b.rank(self)))
+    order.insert(destination % b.rank(self), order.pop(source))
+    return str(b.node("Transpose", [self], perm=order))
+
+
+@operator("index.Tensor")
+def _index(b: Builder, self: str, indices: Sequence[str | None]) -> str:
+    given = [(at, index) for at, index in enumerate(indices) if index is not None]
+    if len(given) != 1 or b.dtype(given[0][1]).kind != "i":
+        raise Unsupported("several indices, or one of truth values")
+    return str(b.node("Gather", [self, given[0][1]], axis=given[0][0]))
+
+
+operator("index_select.default")(lambda b, self, dim, index: b.node("Gather", [self, index], axis=dim))
+operator("gather.default")(
+    lambda b, self, dim, index, sparse_grad=False: b.node("GatherElements", [self, index], axis=dim)
+)
 
 
 @operator("select.int")
@@ -517,31 +701,45 @@ def _pixel_unshuffle(b: Builder, self: str, downscale_factor: int) -> str:
     # SpaceToDepth has the block before the channels, torch after them.
     factor = downscale_factor
     blocks = b.node("SpaceToDepth", [self], blocksize=factor)
-    split = b.node("Reshape", [blocks, _vector(b, [0, factor * factor, -1])])
-    swapped = b.node(
-        "Transpose", [b.node("Reshape", [split, _split_channels(b, blocks, factor)])], perm=[0, 2, 1, 3, 4]
-    )
-    return str(b.node("Reshape", [swapped, b.node("Shape", [blocks])]))
+    return str(_channel_shuffle(b, blocks, factor * factor))
 
 
-def _split_channels(b: Builder, blocks: str, factor: int) -> str:
-    first = b.node("Shape", [blocks], start=0, end=1)
-    last = b.node("Shape", [blocks], start=2, end=4)
-    return str(b.node("Concat", [first, b.constant([factor * factor, -1]), last], axis=0))
+@operator("channel_shuffle.default")
+def _channel_shuffle(b: Builder, self: str, groups: int) -> str:
+    first, last = b.node("Shape", [self], start=0, end=1), b.node("Shape", [self], start=2, end=4)
+    split = b.node("Reshape", [self, b.node("Concat", [first, b.constant([groups, -1]), last], axis=0)])
+    swapped = b.node("Transpose", [split], perm=[0, 2, 1, 3, 4])
+    return str(b.node("Reshape", [swapped, b.node("Shape", [self])]))
 
 
-def _pad(b: Builder, self: str, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> str:
+def _pad(b: Builder, self: str, pad: Sequence[Size], mode: str = "constant", value: float | None = None) -> str:
     rank = b.rank(self)
-    before, after = [0] * rank, [0] * rank
+    before: list[Size] = [0] * rank
+    after: list[Size] = [0] * rank
     for at in range(len(pad) // 2):
         before[rank - 1 - at], after[rank - 1 - at] = pad[2 * at], pad[2 * at + 1]
-    onnx_mode = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}[mode]
-    if onnx_mode == "wrap":
-        raise Unsupported("mode 'circular'")
-    inputs = [self, b.constant(before + after)]
+    if mode == "circular":
+        return _wrapped(b, self, before, after)
+    onnx_mode = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}[mode]
+    inputs = [self, _vector(b, before + after)]
     if mode == "constant":
         inputs.append(b.constant(value or 0, b.dtype(self)))
     return str(b.node("Pad", inputs, mode=onnx_mode))
+
+
+def _wrapped(b: Builder, x: str, before: Sequence[Size], after: Sequence[Size]) -> str:
+    """Padding that Pad has from opset 19 on only."""
+    for axis, (first, last) in enumerate(zip(before, after, strict=True)):
+        if isinstance(first, str) or isinstance(last, str) or min(first, last) < 0:
+            raise Unsupported("mode 'circular' with pads that depend on the input, or below 0")
+        parts = [x]
+        if first:
+            parts.insert(0, _slice(b, x, axis, -first))
+        if last:
+            parts.append(_slice(b, x, axis, 0, last))
+        if len(parts) > 1:
+            x = str(b.node("Concat", parts, axis=axis))
+    return x
 
 
 operator("pad.default")(_pad)
@@ -561,6 +759,59 @@ def _full(b: Builder, size: Sequence[Size], fill_value: float, dtype: int = _FLO
 operator("full.default")(_full)
 operator("zeros.default")(partial(_full, fill_value=0))
 operator("ones.default")(partial(_full, fill_value=1))
+
+
+def _full_like(b: Builder, self: str, fill_value: float, dtype: int | None = None, **rest: Any) -> str:
+    kind = b.dtype(self) if dtype is None else DTYPES[dtype]
+    return str(b.node("Expand", [b.constant(fill_value, kind), b.node("Shape", [self])]))
+
+
+def _new_full(
+    b: Builder, self: str, size: Sequence[Size], fill_value: float, dtype: int | None = None, **rest: Any
+) -> str:
+    kind = b.dtype(self) if dtype is None else DTYPES[dtype]
+    return str(b.node("Expand", [b.constant(fill_value, kind), _vector(b, size)]))
+
+
+operator("full_like.default")(_full_like)
+operator("zeros_like.default")(partial(_full_like, fill_value=0))
+operator("ones_like.default")(partial(_full_like, fill_value=1))
+operator("new_full.default")(_new_full)
+operator("new_zeros.default")(partial(_new_full, fill_value=0))
+operator("new_ones.default")(partial(_new_full, fill_value=1))
+
+
+@operator("arange.default", "arange.start", "arange.start_step")
+def _arange(b: Builder, end: Size, start: Size = 0, step: int = 1, dtype: int | None = None, **rest: Any) -> str:
+    if any(isinstance(value, float) for value in (start, end, step)):
+        raise Unsupported("a range of fractions")
+    numbers = [value if isinstance(value, str) else b.constant(value) for value in (start, end, step)]
+    found = b.node("Range", numbers)
+    if dtype is None or DTYPES[dtype] == np.int64:
+        return str(found)
+    return str(b.node("Cast", [found], to=helper.np_dtype_to_tensor_dtype(DTYPES[dtype])))
+
+
+@operator("linspace.default")
+def _linspace(b: Builder, start: float, end: float, steps: Size, dtype: int | None = None, **rest: Any) -> str:
+    kind = DTYPES[_FLOAT if dtype is None else dtype]
+    element = helper.np_dtype_to_tensor_dtype(kind)
+    last = _size_arithmetic("Max", b, _size_arithmetic("Sub", b, steps, 1), 1)
+    at = b.node("Cast", [_arange(b, steps)], to=element)
+    each = b.node("Div", [b.constant(end - start, kind), b.node("Cast", [last], to=element)])
+    return str(b.node("Add", [b.node("Mul", [at, each]), b.constant(start, kind)]))
+
+
+@operator("meshgrid.indexing", "meshgrid.default")
+def _meshgrid(b: Builder, tensors: Sequence[str], indexing: str = "ij", pieces: Any = None) -> list[str]:
+    count = len(tensors)
+    order = [1, 0, *range(2, count)] if indexing == "xy" and count > 1 else list(range(count))
+    size = b.node("Concat", [b.node("Shape", [tensors[at]]) for at in order], axis=0)
+    found = []
+    for at, tensor in enumerate(tensors):
+        shape = [-1 if place == at else 1 for place in order]
+        found.append(b.node("Expand", [b.node("Reshape", [tensor, b.constant(shape)]), size]))
+    return found
 
 
 # --- resampling ------------------------------------------------------------------------------------------------------

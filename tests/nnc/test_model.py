@@ -124,6 +124,46 @@ def test_large_constants_of_other_operators_are_coded_without_loss() -> None:
     assert np.array_equal(numpy_helper.to_array(decode_model(encode_model(model)).graph.initializer[0]), table)
 
 
+def quantised_model(bias: str) -> "onnx.ModelProto":
+    """One convolution of 8-bit weights as onnxruntime writes it (QDQ): float32 are only scales."""
+    rng = np.random.default_rng(3)
+    constants = {
+        "x.scale": np.float32(1 / 255), "x.zero": np.uint8(0), "w": rng.integers(-99, 99, (6, 7, 3, 3), np.int8),
+        "w.scale": np.full(6, 0.01, np.float32), "w.zero": np.zeros(6, np.int8),
+        "b": rng.integers(-999, 999, 6, np.int32).astype(bias), "b.scale": np.full(6, 4e-5, np.float32),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("QuantizeLinear", ["input", "x.scale", "x.zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "x.scale", "x.zero"], ["x"]),
+        helper.make_node("DequantizeLinear", ["w", "w.scale", "w.zero"], ["weight"], axis=0),
+        helper.make_node("DequantizeLinear", ["b", "b.scale"], ["bias"], axis=0),
+        helper.make_node("Conv", ["x", "weight", "bias"], ["output"]),
+    ]
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, channels, "h", "w"])
+        for name, channels in (("input", 7), ("output", 6))
+    ]
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "quantised", values[:1], values[1:], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def test_a_network_of_integers_goes_through_a_payload() -> None:
+    model = quantised_model("int32")
+    again = decode_model(encode_model(model))
+    expected, found = (
+        {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer} for proto in (model, again)
+    )
+    assert_same(found, expected)
+    onnx.checker.check_model(again, full_check=True)
+
+
+def test_what_cannot_be_coded_is_named() -> None:
+    model = quantised_model("uint8")
+    with pytest.raises(nnc.NncError, match="no weights in FLOAT to code, but FLOAT, INT8, UINT8: send it by URI"):
+        encode_model(model)
+
+
 def test_an_update_of_a_model() -> None:
     encoder, decoder = nnc.Encoder(nnc.Settings(qp=-40)), nnc.Decoder()
     decode_model(encode_model(filter_model(layers=2), encoder=encoder), decoder=decoder)

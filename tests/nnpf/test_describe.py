@@ -42,6 +42,36 @@ def test_orders_and_strength_from_channels(channels_in, channels_out, expected):
     assert {k: found[k] for k in expected} == expected
 
 
+RATE = {"nnpfc_purpose": 8, "nnpfc_num_input_pics_minus1": 1}
+
+
+@pytest.mark.parametrize(
+    ("channels_in", "channels_out", "given", "expected"),
+    [
+        (9, 3, {"nnpfc_num_input_pics_minus1": 2, "nnpfc_input_pic_filtering_flag": [1, 0, 0]}, (2, 2, 0)),
+        (9, 9, {"nnpfc_num_input_pics_minus1": 2}, (2, 2, 0)),
+        (8, 6, {**RATE, "nnpfc_interpolated_pics": [1], "nnpfc_input_pic_filtering_flag": [1, 0]}, (2, 2, 1)),
+        (6, 3, {**RATE, "nnpfc_interpolated_pics": [1], "nnpfc_input_pic_filtering_flag": [0, 0]}, (2, 2, 0)),
+        (14, 12, {**RATE, "nnpfc_interpolated_pics": [2], "nnpfc_input_pic_filtering_flag": [0, 0]}, (3, 3, 1)),
+        (3, 3, {"nnpfc_purpose": 64}, (2, 2, 0)),
+        (2, 2, {"nnpfc_purpose": 65}, (0, 0, 1)),
+    ],
+)
+def test_pictures_that_are_folded_into_channels(channels_in, channels_out, given, expected):
+    found = fields(identity_filter(channels_in, channels_out, 0), given)
+    names = ("nnpfc_inp_order_idc", "nnpfc_out_order_idc", "nnpfc_auxiliary_inp_idc")
+    assert tuple(found[name] for name in names) == expected
+
+
+def test_pictures_that_have_an_axis_of_their_own():
+    node = helper.make_node("ReduceMean", ["input", "axes"], ["output"], keepdims=1)
+    shape = ([None, 2, 4, None, None], TensorProto.FLOAT)
+    model = graph([node], {"input": shape}, "output", {"axes": np.array([1], np.int64)}, output_rank=5)
+    given = {"nnpfc_num_input_pics_minus1": 1, "nnpfc_inp_order_idc": 2, "nnpfc_out_order_idc": 2}
+    found = fields(model, {**given, "nnpfc_input_pic_filtering_flag": [1, 0]})
+    assert found["nnpfc_auxiliary_inp_idc"] == 1
+
+
 def test_overlap_and_free_patch_size_from_shapes():
     found = fields(identity_filter(7, 6, 3))
     assert found["nnpfc_overlap"] == 3
@@ -148,6 +178,11 @@ def test_a_base_has_its_properties_and_an_update_only_if_given():
     [
         (identity_filter(5, 5, 1), {}, "nnpfc_out_order_idc cannot be derived: the output has 5 channels"),
         (identity_filter(5, 1, 1), {}, "nnpfc_inp_order_idc cannot be derived: the input has 5 channels"),
+        (
+            identity_filter(10, 5, 1),
+            {"nnpfc_num_input_pics_minus1": 1},
+            "nnpfc_out_order_idc cannot be derived: the output has 5 channels for 2 pictures",
+        ),
         (identity_filter(7, 6, 1), {"nnpfc_purpose": 4}, "nnpfc_overlap cannot be derived: input and output differ"),
     ],
 )

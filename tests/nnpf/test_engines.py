@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,7 +13,7 @@ from onnx import TensorProto, helper
 from nnpf.engines import ENGINES, Settings, select_engine
 from nnpf.errors import NnpfError
 from nnpf.model import Model, load
-from tests.nnpf.onnx_graphs import blur_filter, graph, identity_filter
+from tests.nnpf.onnx_graphs import blur_filter, graph, identity_filter, one_node
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -53,6 +54,31 @@ def test_constants_in_the_graph() -> None:
     for engine in ENGINES:
         result = select_engine(engine, "cpu").compile(model).run({"x": np.ones((2, 3), np.float32)})
         assert result.tolist() == [[[0.5] * 3] * 2]
+
+
+ACTIVATIONS = {
+    "Relu": {}, "Sigmoid": {}, "Tanh": {}, "LeakyRelu": {}, "Elu": {}, "Selu": {}, "HardSigmoid": {}, "HardSwish": {},
+    "Softplus": {}, "Softsign": {}, "Mish": {}, "Gelu": {}, "Exp": {}, "Abs": {}, "Sqrt": {}, "Round": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes"), [*ACTIVATIONS.items(), ("Gelu", {"approximate": "tanh"}), ("Clip", {"min": 0.0, "max": 1.0})]
+)
+def test_an_activation_behind_a_convolution(op: str, attributes: dict[str, Any]) -> None:
+    """torch.jit fuses the two, and does not take every form of them."""
+    nodes = [
+        helper.make_node("Conv", ["x", "weight"], ["z"]),
+        helper.make_node(op, ["z"], ["y"], **attributes),
+    ]
+    opset = 10 if op == "Clip" else 22
+    weight = np.random.default_rng(0).standard_normal((8, 4, 3, 3)).astype(np.float32)
+    model = graph(nodes, {"x": ((1, 4, None, None), TensorProto.FLOAT)}, constants={"weight": weight}, opset=opset)
+    x = np.random.default_rng(1).standard_normal((1, 4, 24, 40)).astype(np.float32)
+    expected = select_engine("onnxruntime").compile(model).run({"x": x})
+    network = select_engine("torch", "cpu").compile(model)
+    for _ in range(2):  # the second run is the one that torch.jit has optimised
+        np.testing.assert_allclose(network.run({"x": x}), expected, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -130,6 +156,66 @@ def test_deterministic_results_do_not_depend_on_threads(engine: str) -> None:
     assert all(np.array_equal(result, results[0]) for result in results)
 
 
+REDUCTIONS = ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin")
+
+
+@pytest.mark.parametrize("op", [*REDUCTIONS, "ReduceProd", "ReduceSum", "ReduceSumSquare"])
+@pytest.mark.parametrize("opset", [12, 17, 18])
+def test_openvino_reduces_the_axes_that_are_named_or_refuses(op: str, opset: int) -> None:
+    as_input = opset >= (13 if op == "ReduceSum" else 18)
+    node = helper.make_node(op, ["x", "axes"] if as_input else ["x"], ["y"], **({} if as_input else {"axes": [1]}))
+    constants = {"axes": np.array([1], np.int64)} if as_input else {}
+    model = graph([node], {"x": ((1, 4, None, None), TensorProto.FLOAT)}, constants=constants, opset=opset)
+    x = np.random.default_rng(0).random((1, 4, 6, 8), dtype=np.float32)
+    expected = select_engine("onnxruntime").compile(model).run({"x": x})
+    try:
+        network = select_engine("openvino", "cpu").compile(model)
+    except NnpfError as error:
+        assert opset == 17 and f"OpenVINO reads {op} of operator set 17 wrongly: export with opset 18" in str(error)
+        return
+    np.testing.assert_allclose(network.run({"x": x}), expected, rtol=1e-5)
+
+
+HALF = (None, np.array([1, 1, 0.5, 0.5], np.float32))
+WINDOWS = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1], "count_include_pad": 1}
+
+
+@pytest.mark.parametrize(
+    ("op", "constants", "attributes", "problem"),
+    [
+        ("Resize", HALF, {"mode": "linear"}, None),
+        ("Resize", HALF, {"mode": "linear", "antialias": 1}, "OpenVINO reads Resize without its antialias"),
+        ("Resize", HALF, {"mode": "cubic", "exclude_outside": 1}, "OpenVINO reads Resize without its exclude_outside"),
+        (
+            "Resize",
+            (None, None, np.array([9, 5], np.int64)),
+            {"axes": [2, 3], "keep_aspect_ratio_policy": "not_larger"},
+            "OpenVINO reads Resize without its keep_aspect_ratio_policy",
+        ),
+        (
+            "Resize",
+            (None, None, np.array([9, 5], np.int64)),
+            {"axes": [2, 3], "keep_aspect_ratio_policy": "stretch", "mode": "linear"},
+            None,
+        ),
+        ("AveragePool", (), WINDOWS, None),
+        ("AveragePool", (), {**WINDOWS, "count_include_pad": 0, "ceil_mode": 1}, None),
+        ("AveragePool", (), {**WINDOWS, "ceil_mode": 1}, "OpenVINO reads AveragePool with ceil_mode and"),
+    ],
+)
+def test_openvino_gives_what_onnxruntime_gives_or_refuses(
+    op: str, constants: Any, attributes: dict[str, Any], problem: str | None
+) -> None:
+    x = np.random.default_rng(0).random((1, 4, 6, 8), dtype=np.float32)
+    model, inputs = one_node(op, x, constants, 19, attributes)
+    if problem is not None:
+        with pytest.raises(NnpfError, match=problem):
+            select_engine("openvino", "cpu").compile(model)
+        return
+    expected = select_engine("onnxruntime").compile(model).run(inputs)
+    np.testing.assert_allclose(select_engine("openvino", "cpu").compile(model).run(inputs), expected, atol=1e-5)
+
+
 CLIPS = [[], ["low"], ["low", "high"], ["", "high"], ["low", ""]]
 
 
@@ -138,6 +224,30 @@ def clip(source: str, bounds: list[str], before: onnx.NodeProto) -> Model:
     used = {name: np.asarray(constants[name]) for name in bounds if name}
     nodes = [before, helper.make_node("Clip", [source, *bounds], ["y"])]
     return graph(nodes, {"x": ((3, 4, 4), TensorProto.FLOAT)}, constants=used, output_rank=3)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("kind", [TensorProto.INT64, TensorProto.FLOAT])
+def test_distances_that_are_made_from_sizes(engine: str, kind: int) -> None:
+    """|column - 2|, as reflected coordinates and weights by distance are: no engine sees it in a picture."""
+    node = helper.make_node
+    model = graph(
+        [
+            node("Shape", ["x"], ["size"], start=3),
+            node("Squeeze", ["size"], ["columns"]),
+            node("Range", ["zero", "columns", "one"], ["at"]),
+            node("Sub", ["at", "two"], ["from"]),
+            node("Cast", ["from"], ["distance"], to=kind),
+            node("Abs", ["distance"], ["absolute"]),
+            node("Cast", ["absolute"], ["added"], to=TensorProto.FLOAT),
+            node("Add", ["x", "added"], ["y"]),
+        ],
+        {"x": ((1, 1, None, None), TensorProto.FLOAT)},
+        constants={name: np.array(at, np.int64) for at, name in enumerate(("zero", "one", "two"))},
+        output_rank=4,
+    )
+    result = select_engine(engine, "cpu").compile(model).run({"x": np.zeros((1, 1, 1, 6), np.float32)})
+    assert result.reshape(-1).tolist() == [2, 1, 0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("bounds", CLIPS)

@@ -93,6 +93,11 @@ def _custom(proto: onnx.ModelProto) -> None:
     proto.opset_import.add(domain="evil.example", version=1)
 
 
+def _quantised_by_operators(proto: onnx.ModelProto) -> None:
+    proto.graph.node[0].domain, proto.graph.node[0].op_type = "com.microsoft", "QLinearAdd"
+    proto.opset_import.add(domain="com.microsoft", version=1)
+
+
 def _loop(proto: onnx.ModelProto) -> None:
     body = helper.make_graph([], "body", [], [])
     proto.graph.node.append(helper.make_node("Loop", ["", ""], ["never"], body=body))
@@ -112,6 +117,7 @@ def _unconnected(proto: onnx.ModelProto) -> None:
         (_external, "lies outside the file"),
         (_external_in_a_constant, "lies outside the file"),
         (_custom, r"evil\.example\.Conv is not a standard ONNX operator"),
+        (_quantised_by_operators, r"QLinearAdd is not a standard ONNX operator; quantise with QuantFormat\.QDQ"),
         (_loop, "control flow"),
         (_huge, "tensor 'weight' is"),
         (_unconnected, "not a valid ONNX model"),

@@ -67,6 +67,7 @@ CASES: list[tuple[Any, ...]] = [
     ("Pow", f(2, 3), (np.array(2, np.float32),), {}),
     ("Gelu", X, (), {"approximate": "tanh"}, 20),
     ("Elu", X, (), {"alpha": 0.3}),
+    ("Celu", X, (), {"alpha": 0.3}),
     ("LeakyRelu", X, (), {"alpha": 0.2}),
     ("PRelu", X, (f(4, 1, 1),), {}),
     ("Clip", X, (np.array(-0.5, np.float32), np.array(0.5, np.float32)), {}),
@@ -79,6 +80,8 @@ CASES: list[tuple[Any, ...]] = [
     ("Dropout", X, (), {}),
     ("Softmax", X, (), {"axis": 1}),
     ("Softmax", X, (), {}, 11),
+    ("LogSoftmax", X, (), {"axis": 1}),
+    ("LogSoftmax", X, (), {}, 11),
     ("Not", BOOLS, (), {}),
     *((op, [BOOLS, ~BOOLS], (), {}) for op in ("And", "Or")),
     *((op, [I64, I64[:1]], (), {}, 18, BOOL) for op in ["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"]),
@@ -118,6 +121,8 @@ CASES: list[tuple[Any, ...]] = [
         (op, X, (i(1, -1),), {"keepdims": 0})
         for op in ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "ReduceL2")
     ),
+    *((op, X, (i(1, -1),), {"keepdims": 0}) for op in ("ReduceL1", "ReduceProd", "ReduceLogSumExp")),
+    ("ReduceProd", i(2, 3, 4), (), {}),
     ("ReduceMean", X, (), {"axes": [2, 3]}, 13),
     ("ReduceMean", X, (), {}),
     # layout
@@ -127,6 +132,9 @@ CASES: list[tuple[Any, ...]] = [
     ("Range", [np.array(2, np.int64), np.array(9, np.int64), np.array(3, np.int64)], (), {}),
     ("Gather", X, (np.array([[0, -1], [2, 1]], np.int64),), {"axis": 1}),
     ("Gather", i(4, 5, 6), (np.array(1, np.int64),), {}),
+    ("GatherElements", X, (np.array([[[[0, -1, 3]], [[2, 1, -6]]]], np.int64),), {"axis": 2}),
+    ("ScatterND", X, (np.array([[[0, 3], [0, -3]]], np.int64), f(1, 2, 6, 8)), {}),
+    ("ScatterND", f(4, 2), (np.array([[1], [1], [3]], np.int64), f(3, 2)), {"reduction": "add"}),
     ("Concat", [X, f(1, 2, 6, 8)], (), {"axis": 1}),
     ("Split", X, (i(1, 3),), {"axis": 1}),
     ("Split", X, (), {"axis": 3, "num_outputs": 2}),

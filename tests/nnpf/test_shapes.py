@@ -95,6 +95,29 @@ def test_shapes_that_are_computed_in_the_graph() -> None:
     assert model.cost({"x": (1, 6, 10, 8)}).output_shape == (1, 6, 5, 16)
 
 
+def test_a_picture_is_filled_up_to_a_multiple() -> None:
+    """(4 - rows % 4) % 4 rows more, as networks with windows or strides do it themselves."""
+    node = helper.make_node
+    model = load(
+        chain(
+            node("Shape", ["x"], ["size"]),
+            node("Gather", ["size", "two"], ["rows"]),
+            node("Mod", ["rows", "four"], ["rest"]),
+            node("Sub", ["four", "rest"], ["missing"]),
+            node("Mod", ["missing", "four"], ["more"]),
+            node("Concat", ["zeros", "more", "zero"], ["pads"], axis=0),
+            node("Pad", ["x", "pads"], ["y"]),
+            two=[2], four=[4], zero=[0], zeros=[0] * 6,
+        )
+    )  # fmt: skip
+    assert [model.cost({"x": (1, 6, rows, 8)}).output_shape[2] for rows in (8, 9, 10, 11, 12)] == [8, 12, 12, 12, 12]
+
+
+def test_a_remainder_by_zero_is_an_error() -> None:
+    with pytest.raises(NnpfError, match="a division by 0"):
+        load(chain(helper.make_node("Mod", ["two", "zero"], ["y"]), two=[2], zero=[0]))
+
+
 def test_a_size_below_zero_is_an_error() -> None:
     """onnx's own inference aborts the process at the Slice behind it."""
     node = helper.make_node

@@ -270,6 +270,18 @@ def test_values_are_rounded_and_clipped_and_never_wrap() -> None:
         plan.store(values * np.nan, [None])
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_picture_in_float16_may_have_any_sum() -> None:
+    form = Format(512, 256, 0, 10, 10)
+    process = PatchProcess(inp=form, out=form, inp_order_idc=0, out_order_idc=0)
+    plan = PatchPlan(process, (256, 512))
+    values = np.ones((1, 1, 256, 512), np.float16)
+    assert (plan.store(values, [None])[0].planes[0] == 1023).all()
+    values[0, 0, 3, 4] = np.nan
+    with pytest.raises(NnpfError, match="NaN"):
+        plan.store(values, [None])
+
+
 @pytest.mark.parametrize(
     ("settings_", "reason"),
     [
