@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import openvino as ov  # type: ignore[import-untyped]
-import openvino.properties as properties  # type: ignore[import-untyped]
-import openvino.properties.hint as hints  # type: ignore[import-untyped]
 
 from nnpf.arrays import NUMPY, Array
 from nnpf.engines import CPU_MAX_BATCH, CPU_ROOM, Settings, checked_inputs
+from nnpf.engines.silent_openvino import openvino as ov
 from nnpf.engines.widening import widened
 from nnpf.errors import NnpfError
 from nnpf.model import Model, Shape
+
+properties = ov.properties
+hints = properties.hint
 
 # A network compiled for one shape is faster than one for any shape. A stream has one size, or a few (whole batches
 # and the last one; reference picture resampling); each costs about the model's size in memory.
