@@ -1,6 +1,7 @@
 """The frame of the command: help, errors in one line, exit codes, files that appear whole or not at all."""
 
 import argparse
+import io
 import sys
 
 import pytest
@@ -90,6 +91,22 @@ def test_progress_on_a_terminal_unless_quiet(capsys, monkeypatch, quiet):
     with files.progress(argparse.Namespace(quiet=quiet), 10, "B") as bar:
         bar.advance(5)
     assert bool(capsys.readouterr().err) is not quiet
+
+
+def test_what_is_printed_beside_a_bar_stands_on_lines_of_its_own(monkeypatch):
+    terminal = io.StringIO()  # gets both, as a terminal does
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with files.progress(argparse.Namespace(quiet=False), 3, "pictures") as bar:
+        bar.advance()
+        print("first", "line")
+        print("second line", file=sys.stderr)
+        bar.advance()
+    assert sys.stdout is terminal
+    seen = [part for part in terminal.getvalue().split("\r") if part.strip()]
+    assert seen[0].startswith("  0%|") and "0/3 [" in seen[0] and "? pictures/s" in seen[0]
+    assert "first line\nsecond line\n" in seen
 
 
 @pytest.mark.parametrize("command", [("dump",), ("validate",), ("strip", "-o", "out.266"), ("extract", "-o", "out")])
