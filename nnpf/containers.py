@@ -139,7 +139,7 @@ class Track:
         with self.opened() as container:
             stream, self.others = _chosen(container, index, self.name)
             self.index: int = stream.index
-            self.codec = CODECS[_codec_name(stream)]
+            self.codec = CODECS[codec_name(stream)]
             self.rate: Fraction | None = stream.average_rate or stream.guessed_rate
             self.time_base: Fraction = stream.time_base
             self.configuration = self._record(stream.codec_context.extradata)
@@ -337,13 +337,14 @@ def plainly(what: str, name: str | None) -> Iterator[None]:
         raise NnpfError(f"{what}: {reason}", subject=name) from None
 
 
-def _codec_name(stream: Any) -> str:
+def codec_name(stream: Any) -> str:
+    """As FFmpeg calls it."""
     return stream.codec_context.codec.canonical_name if stream.codec_context is not None else "unknown"
 
 
 def describe(stream: Any) -> str:
     """`stream 1 (audio, aac)`"""
-    return f"stream {stream.index} ({stream.type}, {_codec_name(stream)})"
+    return f"stream {stream.index} ({stream.type}, {codec_name(stream)})"
 
 
 def _chosen(container: Any, index: int | None, name: str | None) -> tuple[Any, tuple[int, ...]]:
@@ -353,13 +354,13 @@ def _chosen(container: Any, index: int | None, name: str | None) -> tuple[Any, t
         stream = next((s for s in container.streams if s.index == index), None)
         if stream is None:
             raise NnpfError(f"has no stream {index}; it holds {listed}", subject=name)
-        if stream.type != "video" or _codec_name(stream) not in CODECS:
+        if stream.type != "video" or codec_name(stream) not in CODECS:
             raise NnpfError(f"{describe(stream)} is none of H.266, H.265, H.264; it holds {listed}", subject=name)
         return stream, ()
     usable = [
         s
         for s in container.streams.video
-        if _codec_name(s) in CODECS and not s.disposition & av.stream.Disposition.attached_pic
+        if codec_name(s) in CODECS and not s.disposition & av.stream.Disposition.attached_pic
     ]
     if not usable:
         raise NnpfError(f"holds no video of H.266, H.265 or H.264, which carry these messages: {listed}", subject=name)

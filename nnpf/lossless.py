@@ -6,7 +6,7 @@ with LosslessWriter(file, "out.mkv", rate=Fraction(25)) as writer:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -42,6 +42,7 @@ class LosslessWriter:
         rate: pictures per second, as the file says of itself; None where they vary.
         colour: what the samples mean.
         track: of a container whose other streams are copied: the video that the pictures are made of.
+        note: told which of them are not copied.
 
     Raises:
         NnpfError: no such pixel format; a picture of another format than the first one.
@@ -55,10 +56,11 @@ class LosslessWriter:
         rate: Fraction | None,
         colour: Colour = _UNSPECIFIED,
         track: Track | None = None,
+        note: Callable[[str], object] = lambda text: None,
     ) -> None:
         self._output = ContainerFile(MATROSKA, file, name)
         self._name, self._rate, self._colour = name, rate, colour
-        self._track = track
+        self._track, self._note = track, note
         self._stream: Any = None
         self._format: Format | None = None
         self._others: Others | None = None
@@ -106,6 +108,8 @@ class LosslessWriter:
         self._stream = stream
         if self._track is not None:
             self._others = self._stack.enter_context(Others(self._track, self._output))
+            if self._others.left_out:
+                self._note(f"not copied: {', '.join(self._others.left_out)}")
 
     def _mux(self, packets: Iterable[Any]) -> None:
         for packet in packets:

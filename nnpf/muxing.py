@@ -20,8 +20,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 import av
 
-from nnpf.container_formats import MATROSKA, MP4, QUICKTIME, ContainerFormat
-from nnpf.containers import CODECS, Piece, Track, describe, packets, plainly
+from nnpf.container_formats import MATROSKA, MP4, MPEG_TS, QUICKTIME, ContainerFormat
+from nnpf.containers import CODECS, Piece, Track, codec_name, describe, packets, plainly
 from nnpf.errors import NnpfError
 from vsei import configuration
 from vsei.annexb import NalUnit, split
@@ -36,6 +36,14 @@ BUFFER_BYTES = 1 << 20
 # Kinds of streams that are copied. Data streams (time codes, telemetry) mean something to one container only.
 _COPIED = ("video", "audio", "subtitle", "attachment")
 _ISO = (MP4, QUICKTIME)
+# What MPEG-TS has a way to announce. FFmpeg writes all else too, as private data of which nobody knows what it is.
+_IN_MPEG_TS = frozenset(
+    (
+        *("h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4"),
+        *("mp1", "mp2", "mp3", "aac", "aac_latm", "ac3", "eac3", "dts", "truehd", "opus", "s302m"),
+        *("dvb_subtitle", "dvb_teletext"),
+    )
+)
 _LONGEST_PRIMING = Fraction(1, 10)  # seconds
 # Packets among which the picture that is shown first is looked for: no GOP of an encoder has so many leading pictures.
 _MAX_LEADING = 256
@@ -54,10 +62,16 @@ class ContainerFile:
 
     def stream_like(self, template: Any, way_out: str) -> Any:
         """A new stream, of the parameters of another one. NnpfError: the format has no room for it."""
-        try:
-            return self.container.add_stream_from_template(template, opaque=True)
-        except (ValueError, av.FFmpegError):
-            raise NnpfError(f"{self.form.name} takes no {describe(template)}; {way_out}", subject=self.name) from None
+        if self._has_room(template):
+            with suppress(ValueError, av.FFmpegError):
+                return self.container.add_stream_from_template(template, opaque=True)
+        raise NnpfError(f"{self.form.name} takes no {describe(template)}; {way_out}", subject=self.name)
+
+    def _has_room(self, template: Any) -> bool:
+        """False where FFmpeg takes a stream that it then makes nothing of."""
+        if template.type == "attachment":  # MP4 fails at the first packet of another stream
+            return self.form is MATROSKA
+        return self.form is not MPEG_TS or codec_name(template) in _IN_MPEG_TS
 
     def mux(self, packet: Any) -> None:
         with plainly(f"{self.form.name} refuses {_described(packet)}", self.name):
@@ -141,14 +155,27 @@ class Remux:
             if not is_track and (self._video_only or stream.type not in _COPIED):
                 self.left_out.append(describe(stream))
                 continue
-            new = added[stream.index] = self._output.stream_like(
-                stream, "write .mkv, which takes most" if is_track else "write .mkv, or leave it out: --video-only"
-            )
+            try:
+                new = self._output.stream_like(stream, self._way_out(is_track))
+            except NnpfError:
+                if not _is_ornament(stream):
+                    raise
+                self.left_out.append(describe(stream))
+                continue
+            added[stream.index] = new
             new.metadata.update(stream.metadata)
             new.disposition = stream.disposition
             if is_track and self._keeps_tag(stream):
                 new.codec_context.codec_tag = stream.codec_context.codec_tag
         return added
+
+    def _way_out(self, is_track: bool) -> str:
+        """What to do about a stream that the format does not take."""
+        if is_track:
+            return "write .mkv, which takes most"
+        # The format that it is in takes it.
+        suffix = (self.track.format.suffixes or (".mkv",))[0]
+        return f"write {suffix}, turn it into another format first (ffmpeg), or leave all but the video: --video-only"
 
     def _keeps_tag(self, stream: Any) -> bool:
         """FFmpeg writes "hev1" if not told otherwise; some players take "hvc1" only."""
@@ -275,6 +302,11 @@ class Remux:
         self._streams[self.track.index].codec_context.extradata = new.to_bytes()
 
 
+def _is_ornament(stream: Any) -> bool:
+    """Whether it is no part of what is shown and heard: a cover picture, an attached file."""
+    return stream.type == "attachment" or bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
 def _may_have_fields(track: Track) -> bool:
     """Whether frames of the track may be coded as two fields: of H.264, as the first SPS says."""
     if track.codec is not Codec.AVC:
@@ -391,10 +423,19 @@ class Others:
             if stream.type not in _COPIED or stream.type == "video":
                 self.left_out.append(describe(stream))
                 continue
-            new = self._streams[stream.index] = self._output.stream_like(stream, "leave it out: --video-only")
+            try:
+                new = self._output.stream_like(stream, "leave all but the video: --video-only")
+            except NnpfError:
+                if stream.type == "audio":
+                    raise
+                self.left_out.append(describe(stream))
+                continue
+            self._streams[stream.index] = new
             new.metadata.update(stream.metadata)
             new.disposition = stream.disposition
         self._output.container.metadata.update(container.metadata)
+        if chapters := container.chapters():
+            self._output.container.set_chapters(chapters)
         wanted = [stream for stream in container.streams if stream.index in self._streams]
         self._packets = packets(container, wanted, self._track.name) if wanted else iter(())
         self._next = next(self._packets, None)

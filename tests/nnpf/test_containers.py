@@ -469,6 +469,24 @@ def test_a_stream_that_the_format_does_not_take(folder: Path, tmp_path: Path) ->
     with pytest.raises(NnpfError, match=r"out.mov: QuickTime takes no stream 2 \(subtitle, webvtt\); .*--video-only"):
         copy(path, tmp_path / "out.mov")
     copy(path, tmp_path / "out.mov", video_only=True)
+    with pytest.raises(NnpfError, match=r"MPEG-TS takes no stream 2 \(subtitle, webvtt\); write .mkv, "):
+        copy(path, tmp_path / "out.ts")  # FFmpeg would make private data of it
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".ts"])
+def test_attached_files_stay_in_matroska(folder: Path, made, tmp_path: Path, suffix: str) -> None:
+    path, out = folder / "attached.mkv", tmp_path / f"out{suffix}"
+    if not path.exists():
+        with av.open(str(made("libx264", ".mkv"))) as source, av.open(str(path), "w") as container:
+            streams = [container.add_stream_from_template(stream, opaque=True) for stream in source.streams]
+            container.add_attachment("font.ttf", "font/ttf", b"letters")
+            for packet in source.demux():
+                if packet.size:
+                    packet.stream = streams[packet.stream_index]
+                    container.mux(packet)
+    remux = copy(path, out, with_messages)
+    assert [text.split(",")[0] for text in remux.left_out] == ["stream 2 (attachment"]
+    assert set(container_files.packets(out)) == {0, 1}
 
 
 def test_metadata_and_chapters_are_kept(folder: Path, made, tmp_path: Path) -> None:

@@ -93,6 +93,26 @@ def test_apply(stream, samples, tmp_path, capsys):
         )
 
 
+def test_apply_keeps_the_sound_where_subtitles_cannot_be_kept(mp4, tmp_path, capsys):
+    """Text of MP4 is not one of the kinds of text that Matroska has."""
+    path, out = tmp_path / "in.mp4", tmp_path / "out.mkv"
+    with av.open(str(mp4)) as source, av.open(str(path), "w") as container:
+        streams = [container.add_stream_from_template(stream, opaque=True) for stream in source.streams]
+        container.add_mux_stream("mov_text")
+        container.set_chapters(
+            [{"id": 1, "start": 0, "end": 400, "time_base": Fraction(1, 1000), "metadata": {"title": "first"}}]
+        )
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream_index]
+                container.mux(packet)
+    assert run("apply", path, "-o", out) == 0
+    assert "not copied: stream 2 (subtitle, mov_text)" in capsys.readouterr().err
+    with av.open(str(out)) as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio"]
+        assert [chapter["metadata"]["title"] for chapter in container.chapters()] == ["first"]
+
+
 def test_pictures_by_time(mp4, samples, tmp_path, capsys):
     """0.5 s lies between the thirteenth picture (0.48 s) and the next; what is on screen then is meant."""
     spec, out = tmp_path / "spec.yaml", tmp_path / "out.mp4"

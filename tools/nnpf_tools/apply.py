@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -226,7 +227,12 @@ def _lossless(
     # Sound would go on behind the last of --frames pictures.
     track = None if isinstance(source, Source) or args.video_only or args.frames else source
     colours = colour(split([source.head]), source.codec)
-    writer = stack.enter_context(LosslessWriter(file, args.output, rate=rate, colour=colours, track=track))
+
+    def note(text: str) -> None:
+        if not args.quiet:
+            print(f"nnpf: note: {text}", file=sys.stderr)
+
+    writer = stack.enter_context(LosslessWriter(file, args.output, rate=rate, colour=colours, track=track, note=note))
 
     def write(shown: Shown) -> None:
         record = shown.record
