@@ -11,11 +11,13 @@ this byte stream. Packets come one by one: memory does not grow with the file.
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,8 @@ from vsei.source import HEAD_BYTES, Progress
 
 CODECS = {"h264": Codec.AVC, "hevc": Codec.HEVC, "vvc": Codec.VVC}
 _START_CODE = b"\0\0\0\1"
+# Packets that a decoder takes before it gives a picture. One that has taken more cannot decode them.
+_MAX_UNDECODED = 256
 _READING = "the container reader (FFmpeg)"
 _AUD = {Codec.VVC: Vvc.AUD, Codec.HEVC: Hevc.AUD, Codec.AVC: Avc.AUD}
 
@@ -126,6 +130,7 @@ class Track:
         others: indices of the other tracks that could have been taken.
         rate: pictures per second, where the container says or implies it.
         time_base: unit of its timestamps, in seconds.
+        aspect: width of a sample by its height, where the container says it.
         configuration: the decoder configuration record; None where NAL units have start codes (MPEG-TS).
         head: the first bytes of the byte stream.
 
@@ -142,6 +147,7 @@ class Track:
             self.codec = CODECS[codec_name(stream)]
             self.rate: Fraction | None = stream.average_rate or stream.guessed_rate
             self.time_base: Fraction = stream.time_base
+            self.aspect: Fraction | None = stream.sample_aspect_ratio or None
             self.configuration = self._record(stream.codec_context.extradata)
             self._size = int(container.size)
             self._check_whole(stream)
@@ -174,6 +180,20 @@ class Track:
             )
         with container:
             yield container
+
+    def display_matrix(self) -> list[int] | None:
+        """How pictures are turned to be shown (ISO/IEC 14496-12 8.5.2.3), where container or stream say it. FFmpeg
+        tells it with a decoded picture."""
+        if self.format is MPEG_TS:
+            return None
+        with suppress(av.FFmpegError, NnpfError), self.opened() as container:
+            with steps.step("the decoder (FFmpeg) at the first picture", "decoder_seconds"):
+                demuxed = islice(container.demux(container.streams[self.index]), _MAX_UNDECODED)
+                frame = next((frame for packet in demuxed for frame in packet.decode()), None)
+            for data in () if frame is None else frame.side_data:
+                if data.type.name == "DISPLAYMATRIX":
+                    return list(struct.unpack("=9i", bytes(data)))
+        return None
 
     def _record(self, extradata: bytes | None) -> Configuration | None:
         if extradata is None or not configuration.is_record(extradata):

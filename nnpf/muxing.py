@@ -26,6 +26,7 @@ from nnpf.errors import NnpfError
 from vsei import configuration
 from vsei.annexb import NalUnit, split
 from vsei.avc.nal_units import HeaderState
+from vsei.colour import sample_aspect_ratio
 from vsei.configuration import Configuration
 from vsei.errors import VseiError
 from vsei.nal import Avc, Codec, read_header
@@ -110,7 +111,7 @@ class Remux:
         video_only: leave out everything but the track.
 
     Attributes:
-        left_out: streams that are not copied, in words.
+        left_out: streams, and what else is not copied, in words.
 
     Raises:
         NnpfError: the format refuses a stream or a packet.
@@ -165,6 +166,8 @@ class Remux:
             added[stream.index] = new
             new.metadata.update(stream.metadata)
             new.disposition = stream.disposition
+            if is_track:
+                self._keep_aspect(new)
             if is_track and self._keeps_tag(stream):
                 new.codec_context.codec_tag = stream.codec_context.codec_tag
         return added
@@ -176,6 +179,16 @@ class Remux:
         # The format that it is in takes it.
         suffix = (self.track.format.suffixes or (".mkv",))[0]
         return f"write {suffix}, turn it into another format first (ffmpeg), or leave all but the video: --video-only"
+
+    def _keep_aspect(self, new: Any) -> None:
+        """Of the samples, where the container says something else than the stream."""
+        track = self.track
+        if track.aspect is None or track.aspect == sample_aspect_ratio(split([track.head]), track.codec):
+            return
+        if self._output.form in _ISO:
+            new.codec_context.sample_aspect_ratio = track.aspect
+        else:  # for Matroska, FFmpeg takes it from where PyAV does not let anybody write
+            self.left_out.append(f"the sample aspect ratio, {ratio(track.aspect)}")
 
     def _keeps_tag(self, stream: Any) -> bool:
         """FFmpeg writes "hev1" if not told otherwise; some players take "hvc1" only."""
@@ -300,6 +313,11 @@ class Remux:
         at = {piece.offset + unit.offset: index for index, unit in enumerate(piece.units)}
         new = configuration.changed(record, [(at[u.offset], bytes(u.data) + bytes(u.zeros)) for u in kept])
         self._streams[self.track.index].codec_context.extradata = new.to_bytes()
+
+
+def ratio(value: Fraction) -> str:
+    """`4:3`"""
+    return f"{value.numerator}:{value.denominator}"
 
 
 def _is_ornament(stream: Any) -> bool:

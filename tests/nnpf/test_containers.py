@@ -473,6 +473,21 @@ def test_a_stream_that_the_format_does_not_take(folder: Path, tmp_path: Path) ->
         copy(path, tmp_path / "out.ts")  # FFmpeg would make private data of it
 
 
+def test_the_shape_of_samples_is_that_of_the_container(folder: Path, made, tmp_path: Path) -> None:
+    """The stream itself says nothing, or something else."""
+    path = folder / "anamorphic.mp4"
+    with av.open(str(made("libx264", ".mp4"))) as source, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0], opaque=True)
+        stream.codec_context.sample_aspect_ratio = Fraction(3, 4)
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                container.mux(packet)
+    assert copy(path, tmp_path / "out.mov", with_messages).left_out == []
+    assert track_of(tmp_path / "out.mov").aspect == Fraction(3, 4)
+    assert copy(path, tmp_path / "out.mkv", with_messages).left_out == ["the sample aspect ratio, 3:4"]
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".ts"])
 def test_attached_files_stay_in_matroska(folder: Path, made, tmp_path: Path, suffix: str) -> None:
     path, out = folder / "attached.mkv", tmp_path / f"out{suffix}"

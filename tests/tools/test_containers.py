@@ -113,6 +113,26 @@ def test_apply_keeps_the_sound_where_subtitles_cannot_be_kept(mp4, tmp_path, cap
         assert [chapter["metadata"]["title"] for chapter in container.chapters()] == ["first"]
 
 
+def test_apply_says_how_pictures_are_shown(mp4, tmp_path, capsys):
+    """Turned, as telephones record, and with samples that are wider than high."""
+    path = tmp_path / "in.mp4"
+    with av.open(str(mp4)) as source, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0], opaque=True)
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        stream.set_display_rotation(90)
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                container.mux(packet)
+    for name in ("out.mkv", "out.y4m"):
+        assert run("apply", path, "-o", tmp_path / name, "--frames", 2) == 0
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert next(container.decode(video=0)).rotation == 90
+    with av.open(str(tmp_path / "out.y4m")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+    assert "not written into" in capsys.readouterr().err  # Matroska could say it, PyAV cannot
+
+
 def test_pictures_by_time(mp4, samples, tmp_path, capsys):
     """0.5 s lies between the thirteenth picture (0.48 s) and the next; what is on screen then is meant."""
     spec, out = tmp_path / "spec.yaml", tmp_path / "out.mp4"

@@ -25,7 +25,7 @@ from nnpf_tools.files import PIPE, OutputError, UsageError, add_common, check_ou
 from nnpf_tools.filtering import add_filter_arguments, apply_options, picture_rate
 from nnpf_tools.streams import STREAM_HELP, add_container_arguments, open_source
 from vsei.annexb import split
-from vsei.colour import colour
+from vsei.colour import colour, sample_aspect_ratio
 from vsei.frame_rate import frame_rate
 from vsei.source import Source
 
@@ -191,22 +191,41 @@ def _sink(
     if args.output.endswith(".mkv"):
         return _lossless(args, source, file, rate, timing, stack)
     if args.output == PIPE or args.output.endswith(".y4m"):
-        return _y4m(file, rate)
+        return _y4m(source, file, rate)
     return lambda shown: write_frame(file, shown.frame)
 
 
-def _y4m(file: BinaryIO, rate: Fraction | None) -> Sink:
+def _aspect(source: Source | Track) -> Fraction | None:
+    """Width of a sample by its height; what a container says comes first."""
+    own = None if isinstance(source, Source) else source.aspect
+    return own or sample_aspect_ratio(split([source.head]), source.codec)
+
+
+def _is_as_wide(shown: Shown) -> bool:
+    """Whether samples are still as wide for their height, as they are not where a filter stretches pictures."""
+    before, after = shown.decoded.format, shown.frame.format
+    return before.width * after.height == before.height * after.width
+
+
+def _y4m(source: Source | Track, file: BinaryIO, rate: Fraction | None) -> Sink:
     from nnpf.errors import NnpfError
     from nnpf.frames import Y4mHeader, write_y4m_frame
 
     known: Format | None = None
+    aspect, full_range = _aspect(source), colour(split([source.head]), source.codec).full_range
 
     def write(shown: Shown) -> None:
         nonlocal known
         if known is None:
             known = shown.frame.format
             # Filters that add pictures raise the rate; Y4M has one for all, that of the first picture.
-            file.write(Y4mHeader(known, rate * shown.rate_factor if rate else None).to_bytes())
+            header = Y4mHeader(
+                known,
+                rate * shown.rate_factor if rate else None,
+                aspect if _is_as_wide(shown) else None,
+                full_range,
+            )
+            file.write(header.to_bytes())
         elif shown.frame.format != known:
             raise NnpfError(f"pictures change from {known} to {shown.frame.format}, which Y4M cannot say; write .yuv")
         write_y4m_frame(file, shown.frame)
@@ -226,15 +245,26 @@ def _lossless(
 
     # Sound would go on behind the last of --frames pictures.
     track = None if isinstance(source, Source) or args.video_only or args.frames else source
-    colours = colour(split([source.head]), source.codec)
+    aspect = _aspect(source)
 
     def note(text: str) -> None:
         if not args.quiet:
             print(f"nnpf: note: {text}", file=sys.stderr)
 
-    writer = stack.enter_context(LosslessWriter(file, args.output, rate=rate, colour=colours, track=track, note=note))
+    writer = stack.enter_context(
+        LosslessWriter(
+            file,
+            args.output,
+            rate=rate,
+            colour=colour(split([source.head]), source.codec),
+            display_matrix=None if isinstance(source, Source) else source.display_matrix(),
+            track=track,
+            note=note,
+        )
+    )
 
     def write(shown: Shown) -> None:
+        writer.aspect = aspect if _is_as_wide(shown) else None
         record = shown.record
         position = Fraction(record.position).limit_denominator(1000)
         writer.write(shown.frame, timing.seconds(record.decode_index, record.output_index, position))
