@@ -129,6 +129,14 @@ def test_a_uri_can_be_mapped_to_a_file(tinted, samples, tmp_path, samples_of):
     assert samples_of("--model-root", str(tmp_path), "--model-map", mapped) == samples_of()
 
 
+def test_a_mapped_file_is_an_input(tinted, samples, tmp_path, capsys):
+    model = tmp_path / "model.onnx"
+    model.write_bytes((samples / "filters/tint_red.onnx").read_bytes())
+    mapped = f"file:tint.onnx={model}"
+    assert main(["apply", str(tinted), "--model-map", mapped, "--md5", "--report", str(model), "--force"]) == 1
+    assert capsys.readouterr().err == f"nnpf: {model}: is also the input; choose another output\n"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -138,6 +146,7 @@ def test_a_uri_can_be_mapped_to_a_file(tinted, samples, tmp_path, samples_of):
         (["--md5", "--model-map", "x"], "give URI=FILE"),
         (["-o", "x.y4m", "--fps", "many"], "give pictures per second"),
         (["-o", "x.y4m", "--frames", "0"], "--frames is at least 1"),
+        (["--md5", "--threads", "-1"], "--threads -1: at least 1"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(tinted, capsys, monkeypatch, tmp_path, options, message):

@@ -38,6 +38,23 @@ def test_debug_shows_the_traceback(tmp_path):
         main.main(["dump", str(tmp_path / "none"), "--debug"])
 
 
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ("torch", "nnpf: dump needs torch: pip install 'nnpf[torch]'\n"),
+        ("dask.config", "nnpf: dump needs dask: pip install 'nnpf[batch]'\n"),
+        ("av", "nnpf: dump needs av: its installation is damaged: pip install --force-reinstall nnpf\n"),
+    ],
+)
+def test_a_package_that_is_missing_is_named_with_the_way_out(missing, said, capsys, monkeypatch):
+    def fails(_: argparse.Namespace) -> int:
+        raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+
+    monkeypatch.setattr("nnpf_tools.dump.run", fails)
+    assert main.main(["dump", "in.266"]) == 1
+    assert capsys.readouterr().err == said
+
+
 class TestOutputFiles:
     def test_the_file_appears_when_it_is_whole(self, tmp_path):
         target = tmp_path / "out"

@@ -137,7 +137,8 @@ def _check_usage(args: argparse.Namespace) -> None:
 
 
 def _inputs(args: argparse.Namespace) -> tuple[str, ...]:
-    return tuple(filter(None, (args.stream, args.yuv, args.original, args.compare)))
+    models = (entry.rpartition("=")[2] for entry in args.model_map)
+    return tuple(filter(None, (args.stream, args.yuv, args.original, args.compare, *models)))
 
 
 _LOSSY = (".mp4", ".m4v", ".mov", ".ts", ".avi", ".webm", ".265", ".264", ".266", ".png", ".jpg")

@@ -57,6 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.limit is not None and args.limit < 0:
+        raise UsageError(f"--limit {args.limit}: at least 0")
     types = _types(args.type, args.all or args.trace or args.summary)
     pictures = _pictures(args.picture)
     with open_source(args) as source, progress(args, source.size, "B", scale=True) as bar:
@@ -137,7 +139,7 @@ def _types(text: str | None, everything: bool) -> frozenset[int] | None:
         elif part in by_name:
             chosen.add(by_name[part])
         else:
-            raise VseiError(f"--type {part}: no SEI payload type of that name")
+            raise UsageError(f"--type {part}: no SEI payload type of that name")
     return frozenset(chosen)
 
 

@@ -59,6 +59,8 @@ def apply_options(args: argparse.Namespace, stream: str) -> ApplyOptions:
     from nnpf.runner import ApplyOptions
     from nnpf.sources import ModelSources
 
+    if args.threads < 0:
+        raise UsageError(f"--threads {args.threads}: at least 1, or 0 for all cores")
     root = args.model_root or (Path() if stream == PIPE else Path(stream).parent)
     by_uri = {}
     for entry in args.model_map:

@@ -159,11 +159,24 @@ def _failed(error: Exception, args: argparse.Namespace) -> int:
     return 1
 
 
+# Packages that only some commands need, and the extra of this program that brings them.
+_EXTRAS = {"torch": "torch", "onnxruntime": "ort", "matplotlib": "plot", "dask": "batch", "distributed": "batch"}
+
+
+def _way_out(error: ModuleNotFoundError, command: str) -> str:
+    package = str(error.name).partition(".")[0]
+    extra = _EXTRAS.get(package)
+    how = f"pip install 'nnpf[{extra}]'" if extra else "its installation is damaged: pip install --force-reinstall nnpf"
+    return f"{command} needs {package}: {how}"
+
+
 def _one_line(error: BaseException, args: argparse.Namespace) -> str:
     """`FILE: offset N: element: what is wrong`"""
     if isinstance(error, OSError) and error.filename is not None:
         reason = "closed by its reader" if isinstance(error, BrokenPipeError) else error.strerror
         return printable(f"{os.fspath(error.filename)}: {reason}")
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return printable(_way_out(error, args.command))
     file = getattr(error, "path", None) or getattr(args, "stream", None)
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, MemoryError):
