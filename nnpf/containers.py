@@ -32,6 +32,7 @@ from nnpf.container_formats import (
     SIGNATURE_BYTES,
     ContainerFormat,
     matroska_bytes,
+    what_is_missing,
 )
 from nnpf.errors import NnpfError
 from vsei import configuration
@@ -152,6 +153,8 @@ class Track:
             self._size = int(container.size)
             self._check_whole(stream)
         self.head = self._head()
+        if not self.head:
+            raise NnpfError(f"holds no pictures: stream {self.index} is empty", subject=self.name)
 
     def _check_whole(self, stream: Any) -> None:
         """NnpfError where the file ends early. FFmpeg takes that for its end."""
@@ -171,13 +174,18 @@ class Track:
     @contextmanager
     def opened(self) -> Iterator[Any]:
         """The container, open for reading from its start."""
-        with steps.step(_READING, "decoder_seconds"), plainly(f"cannot be opened as {self.format.name}", self.name):
-            container = av.open(
-                f"file:{self._path}",  # without "file:", a name with a colon is taken for a protocol
-                format=self.format.demuxer,
-                options={"protocol_whitelist": "file"},  # what the file names may be a file only
-                metadata_errors="replace",
-            )
+        try:
+            with steps.step(_READING, "decoder_seconds"), plainly(f"cannot be opened as {self.format.name}", self.name):
+                container = av.open(
+                    f"file:{self._path}",  # without "file:", a name with a colon is taken for a protocol
+                    format=self.format.demuxer,
+                    options={"protocol_whitelist": "file"},  # what the file names may be a file only
+                    metadata_errors="replace",
+                )
+        except NnpfError:
+            if self.format in (MP4, QUICKTIME) and (problem := what_is_missing(self._path)):
+                raise NnpfError(problem, subject=self.name) from None
+            raise
         with container:
             yield container
 

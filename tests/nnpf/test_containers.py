@@ -233,11 +233,11 @@ def test_damaged_files(folder: Path, made) -> None:
     data = made("libx264", ".mp4").read_bytes()
     garbage = folder / "garbage.mp4"
     garbage.write_bytes(data[:64] + bytes(2000))
-    with pytest.raises(NnpfError, match=r"garbage.mp4: cannot be opened as MP4: "):
+    with pytest.raises(NnpfError, match=r"garbage.mp4: has no index \(moov box\)"):
         track_of(garbage)
     no_index = folder / "no_index.mp4"  # as a recorder leaves it that was switched off: `moov` would come last
     no_index.write_bytes(data[:20000])
-    with pytest.raises(NnpfError, match=r"no_index.mp4: cannot be opened as MP4: "):
+    with pytest.raises(NnpfError, match=r"no_index.mp4: has no index \(moov box\): it is cut off"):
         track_of(no_index)
 
 
@@ -248,6 +248,22 @@ def test_a_file_that_was_cut_off(folder: Path, made) -> None:
         path.write_bytes(whole.read_bytes()[:-12000])
         size = path.stat().st_size
         with pytest.raises(NnpfError, match=rf"cut{whole.suffix}: is cut off: {size} bytes of \d+ or more; .*ffmpeg"):
+            track_of(path)
+
+
+def test_parts_of_an_mp4_file(folder: Path, tmp_path: Path) -> None:
+    """As packagers write them, and as a recording is before it ends."""
+    options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+    data = container_files.encoded(folder / "parts.mp4", "libx264", audio=False, options=options).read_bytes()
+    first = data.index(b"moof") - 4
+    path = tmp_path / "part.mp4"
+    for part, problem in (
+        (data[:first], "holds no pictures: stream 0 is empty"),
+        (data[first:], "is a media segment, which is nothing without its initialisation segment"),
+        (data[: data.index(b"moov") - 4] + data[first:].replace(b"moof", b"free"), r"has no index \(moov box\)"),
+    ):
+        path.write_bytes(part)
+        with pytest.raises(NnpfError, match=problem):
             track_of(path)
 
 
