@@ -180,6 +180,7 @@ def read_frame(file: BinaryIO, form: Format, number: int | None = None) -> Frame
 
 # --- Y4M -------------------------------------------------------------------------------------------------------------
 
+Y4M_MAGIC = b"YUV4MPEG2"
 _Y4M_CHROMA = {"mono": 0, "420": 1, "422": 2, "444": 3}
 # What the first letters mean, and then p10, p12 ... for more than 8 bits ("mono10" without the p).
 _y4m_colour = re.compile(r"(mono|420|422|444)(?:(?:p)?(9|10|12|14|16))?(jpeg|mpeg2|paldv)?$").match
@@ -232,7 +233,7 @@ def _read_line(file: BinaryIO, what: str) -> bytes:
 
 def parse_y4m_header(line: bytes) -> Y4mHeader:
     """The first line of a Y4M file. NnpfError when it is none, or says what this program does not read."""
-    if not line.startswith(b"YUV4MPEG2") or not line.endswith(b"\n"):
+    if not line.startswith(Y4M_MAGIC) or not line.endswith(b"\n"):
         raise NnpfError("no Y4M file: it does not start with a YUV4MPEG2 line")
     width = height = 0
     colour = "420"

@@ -1,5 +1,6 @@
 """`nnpf apply`, and the demo: the receiver's side as a user runs it."""
 
+import argparse
 import hashlib
 import json
 import re
@@ -81,6 +82,16 @@ def test_decoded_pictures_may_come_from_elsewhere(tinted, samples, tmp_path, sam
     decoded = tmp_path / "decoded.yuv"
     assert main(["apply", str(samples / "bbb_q37.266"), "-o", str(decoded), "-q"]) == 0
     assert samples_of("--yuv", str(decoded)) == samples_of()
+
+
+@pytest.mark.parametrize("suffix", [".yuv", ".y4m"])
+def test_decoded_pictures_may_come_through_a_pipe(tinted, samples, tmp_path, samples_of, monkeypatch, suffix):
+    """Which of both it is, the first bytes tell."""
+    decoded = tmp_path / f"decoded{suffix}"
+    assert main(["apply", str(samples / "bbb_q37.266"), "-o", str(decoded), "-q"]) == 0
+    with decoded.open("rb") as file:
+        monkeypatch.setattr("sys.stdin", argparse.Namespace(buffer=file))
+        assert samples_of("--yuv", "-") == samples_of()
 
 
 def test_decoded_pictures_too_few_are_an_error(tinted, samples, tmp_path, capsys):

@@ -17,8 +17,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from nnpf_tools.apply_results import Results
 from nnpf_tools.files import PIPE, OutputError, UsageError, add_common, check_output, open_input, open_output, progress
@@ -53,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stream", help=STREAM_HELP)
     parser.add_argument("-o", "--output", metavar="OUT", help="file to write: .y4m, .yuv, .mkv; - for standard output")
     parser.add_argument(
-        "--yuv", metavar="DECODED", help="decoded pictures (.yuv, .y4m), instead of decoding the stream"
+        "--yuv",
+        metavar="DECODED",
+        help="decoded pictures (.yuv, .y4m; or - for either from standard input), instead of decoding the stream",
     )
     parser.add_argument(
         "--decoder", metavar="PROGRAM", help="decode with vvdecapp or DecoderApp instead of FFmpeg (name or path)"
@@ -170,10 +173,12 @@ def _decoded(
         return stack.enter_context(decoded_by(args.decoder, source.nal_units(), source.codec, layer_id=args.layer))
     if args.yuv is None:
         return None
-    from nnpf.frames import read_frame, read_y4m
+    from nnpf.frames import Y4M_MAGIC, read_frame, read_y4m
 
     file = stack.enter_context(open_input(args.yuv))
-    if args.yuv.endswith(".y4m"):
+    # What comes through a pipe has no name that tells.
+    piped_y4m = args.yuv == PIPE and cast(BufferedReader, file).peek(len(Y4M_MAGIC)).startswith(Y4M_MAGIC)
+    if piped_y4m or args.yuv.endswith(".y4m"):
         frames = read_y4m(file)[1]
         return lambda form: next(frames, None)
     numbers = itertools.count()

@@ -117,7 +117,9 @@ def add_common(parser: argparse.ArgumentParser, *, json: bool = False, output: b
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress, no notes")
     parser.add_argument("-v", "--verbose", action="store_true", help="more notes on standard error")
     parser.add_argument(
-        "--codec", choices=("vvc", "hevc", "avc"), help="default: from the file's name, else from its first NAL units"
+        "--codec",
+        choices=("vvc", "hevc", "avc"),
+        help="of a byte stream (default: from the file's name, else from its first NAL units)",
     )
     parser.add_argument(
         "--stream",

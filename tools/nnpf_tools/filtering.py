@@ -29,7 +29,12 @@ def add_filter_arguments(parser: argparse.ArgumentParser) -> None:
         default="difference",
         help="what an update does to its base, where its payload does not say (default: difference)",
     )
-    parser.add_argument("--engine", choices=("auto", "openvino", "torch", "onnxruntime"), default="auto")
+    parser.add_argument(
+        "--engine",
+        choices=("auto", "openvino", "torch", "onnxruntime"),
+        default="auto",
+        help="what runs networks (default: the fastest here that can; nnpf doctor lists them)",
+    )
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, or a device of OpenVINO")
     parser.add_argument("--threads", type=int, default=0, help="of the CPU (default: all cores)")
     parser.add_argument(
