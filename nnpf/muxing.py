@@ -166,6 +166,9 @@ class Remux:
             added[stream.index] = new
             new.metadata.update(stream.metadata)
             new.disposition = stream.disposition
+            if stream.type == "video" and stream.average_rate and stream.average_rate == stream.base_rate:
+                # Matroska says it to readers who cannot find it out. Where times vary it would mislead them.
+                new.codec_context.framerate = stream.average_rate
             if is_track:
                 self._keep_aspect(new)
             if is_track and self._keeps_tag(stream):

@@ -489,6 +489,13 @@ def test_a_stream_that_the_format_does_not_take(folder: Path, tmp_path: Path) ->
         copy(path, tmp_path / "out.ts")  # FFmpeg would make private data of it
 
 
+def test_matroska_says_how_many_pictures_there_are_in_a_second(made, tmp_path: Path) -> None:
+    """Where decoding order differs much from output order, FFmpeg does not find it out by timestamps."""
+    copy(made("vvc", ".mp4"), tmp_path / "out.mkv")
+    with av.open(str(tmp_path / "out.mkv")) as container, av.open(str(made("vvc", ".mp4"))) as source:
+        assert source.streams.video[0].average_rate == container.streams.video[0].average_rate == 25
+
+
 def test_the_shape_of_samples_is_that_of_the_container(folder: Path, made, tmp_path: Path) -> None:
     """The stream itself says nothing, or something else."""
     path = folder / "anamorphic.mp4"
