@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import subprocess
 import sys
 
 import pytest
@@ -53,6 +54,24 @@ def test_a_package_that_is_missing_is_named_with_the_way_out(missing, said, caps
     monkeypatch.setattr("nnpf_tools.dump.run", fails)
     assert main.main(["dump", "in.266"]) == 1
     assert capsys.readouterr().err == said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="of a POSIX shell")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-", "<&- >&- 2>&-"])
+def test_standard_streams_may_be_closed(samples, tmp_path, closed):
+    """As services and cron jobs have it."""
+    out = tmp_path / "out.266"
+    for arguments in (f"dump {samples}/bbb_q37.266 --summary", f"strip {samples}/bbb_q37.266 -o {out} --force"):
+        command = f"{sys.executable} -m nnpf_tools.main {arguments} {closed}"
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert out.read_bytes() == (samples / "bbb_q37.266").read_bytes()
+
+
+def test_standard_input_that_is_closed_is_empty(capfd):
+    command = f"{sys.executable} -m nnpf_tools.main dump - <&-"
+    assert subprocess.run(["sh", "-c", command], check=False).returncode == 1
+    assert capfd.readouterr().err == "nnpf: -: the stream is empty\n"
 
 
 class TestOutputFiles:

@@ -95,6 +95,17 @@ def _module(name: str) -> ModuleType:
     return importlib.import_module(f"nnpf_tools.{name}")
 
 
+def _open_standard_streams() -> None:
+    """Python has none where one was closed, as by `nnpf ... >&-` or a service, and the next file would get its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", encoding="utf-8"))
+
+
 def _prepare(args: argparse.Namespace) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -110,6 +121,8 @@ def _prepare(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
+    if argv is None:
+        _open_standard_streams()
     if argv is None and watched.possible() and (ended := watched.divide()) is not None:
         os._exit(ended)
     arguments = list(sys.argv[1:] if argv is None else argv)
