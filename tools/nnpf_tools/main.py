@@ -96,7 +96,7 @@ def _module(name: str) -> ModuleType:
 
 
 def _open_standard_streams() -> None:
-    """Python has none where one was closed, as by `nnpf ... >&-` or a service, and the next file would get its number."""
+    """Python has none where one was closed, as by `nnpf ... >&-` or a service; the next file would get its number."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_RDWR)
