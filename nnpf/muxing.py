@@ -57,6 +57,8 @@ class ContainerFile:
     def __init__(self, form: ContainerFormat, file: BinaryIO, name: str) -> None:
         if form.muxer is None:
             raise ValueError(f"{form.name} is not written")
+        if form in _ISO and not file.seekable():
+            raise NnpfError(f"{form.name} goes back in its file, which a pipe cannot; write .mkv or .ts", subject=name)
         self.form, self.name = form, name
         with plainly("cannot be written", name):
             self.container: Any = av.open(file, "w", format=form.muxer, buffer_size=BUFFER_BYTES)

@@ -1,8 +1,10 @@
 """Commands on MP4, MOV, Matroska and MPEG-TS files."""
 
 import json
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -91,6 +93,24 @@ def test_apply(stream, samples, tmp_path, capsys):
         assert [float(b[0] - a[0]) for a, b in zip(before, after, strict=True)] == pytest.approx(
             [later] * len(after), abs=0.001
         )
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_named_pipes(mp4, tmp_path, capsys):
+    """As FIFOs, /dev/stdin and a shell's <(...) are; MP4 cannot be written into one."""
+    fifo, byte_stream = tmp_path / "fifo.mp4", tmp_path / "in.264"
+    os.mkfifo(fifo)
+    assert run("strip", mp4, "-o", byte_stream, "-q") == 0
+    for source, bytes_read in ((mp4, None), (byte_stream, byte_stream.stat().st_size)):
+        with ThreadPoolExecutor(1) as writer:
+            writer.submit(fifo.write_bytes, source.read_bytes())
+            summary = printed(capsys, "dump", fifo, "--summary", "--json")
+        assert summary["pictures"] == PICTURES
+        assert summary["bytes"] == (bytes_read or summary["bytes"]) > 0
+    with ThreadPoolExecutor(1) as reader:
+        reader.submit(fifo.read_bytes)
+        assert run("strip", mp4, "-o", fifo) == 1
+    assert "MP4 goes back in its file, which a pipe cannot; write .mkv or .ts" in capsys.readouterr().err
 
 
 def test_apply_keeps_the_sound_where_subtitles_cannot_be_kept(mp4, tmp_path, capsys):

@@ -455,8 +455,9 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def _bytes(args: argparse.Namespace, bar: Progress) -> int:
-    """Size of the input; of a pipe what was read of it."""
-    return bar.count if args.stream == PIPE else Path(args.stream).stat().st_size
+    """Size of the input; of a pipe, also one with a name, what was read of it."""
+    is_file = args.stream != PIPE and Path(args.stream).is_file()
+    return Path(args.stream).stat().st_size if is_file else bar.count
 
 
 # --- summary ---------------------------------------------------------------------------------------------------------
