@@ -469,7 +469,7 @@ def seconds_of(command: list[str], environment: dict[str, str] | None = None) ->
 def against_nokia(program: Path, precision: str, scratch: Path, *, quick: bool) -> None:
     """Whole processes on the same stream and model, in the same precision; and what a picture costs in a long stream,
     from the difference of two lengths."""
-    import openvino
+    from nnpf.engines.silent_openvino import openvino
 
     libraries = {"LD_LIBRARY_PATH": str(Path(openvino.__file__).parent / "libs")}
     nnpf = [sys.executable, "-m", "nnpf_tools.main"]

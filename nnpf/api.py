@@ -123,6 +123,7 @@ def inject(
                 decoder=chosen,
             )
             given, follow = case.specification(), case.follows_updates
+        check_output(output, force=force, inputs=spec.files(given))
         options = InjectOptions(
             decoder=chosen, checked=checked, on_existing=on_existing, follow_updates=follow, layer_id=layer_id
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from nnpf.errors import NnpfError
 
@@ -39,6 +40,8 @@ WRITTEN = (MP4, QUICKTIME, MATROSKA, MPEG_TS)
 
 # Boxes that a file of the ISO base media format may start with, or a QuickTime file before there was `ftyp`.
 _BOXES = (b"ftyp", b"styp", b"moov", b"moof", b"sidx", b"mdat", b"free", b"skip", b"wide", b"pnot", b"emsg", b"prft")
+# So many boxes of a file are looked at.
+_MAX_BOXES = 4096
 _EBML = b"\x1aE\xdf\xa3"
 _SEGMENT = b"\x18S\x80g"
 _NOT_WRITTEN = (
@@ -112,6 +115,27 @@ def _ebml_size(data: bytes, at: int) -> tuple[int, int]:
     length = 9 - data[at].bit_length()
     value = int.from_bytes(data[at : at + length], "big") & ((1 << 7 * length) - 1)
     return (-1 if value == (1 << 7 * length) - 1 else value), at + length
+
+
+def what_is_missing(path: str) -> str | None:
+    """What a file of the ISO base media format lacks to be opened, in words; None where nothing is known to be."""
+    boxes = set()
+    with Path(path).open("rb") as file:
+        for _ in range(_MAX_BOXES):
+            head = file.read(16)
+            if len(head) < 8:
+                break
+            boxes.add(head[4:8])
+            short = int.from_bytes(head[:4])
+            size = int.from_bytes(head[8:]) if short == 1 else short
+            if size < 8:  # 0: up to the end
+                break
+            file.seek(size - len(head), os.SEEK_CUR)
+    if b"moov" in boxes:
+        return None
+    if boxes & {b"moof", b"styp"}:
+        return "is a media segment, which is nothing without its initialisation segment: cat init.mp4 segment.m4s"
+    return "has no index (moov box): it is cut off, or still being written"
 
 
 def container_to_write(path: str) -> ContainerFormat | None:

@@ -11,11 +11,13 @@ this byte stream. Packets come one by one: memory does not grow with the file.
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from nnpf.container_formats import (
     SIGNATURE_BYTES,
     ContainerFormat,
     matroska_bytes,
+    what_is_missing,
 )
 from nnpf.errors import NnpfError
 from vsei import configuration
@@ -41,6 +44,8 @@ from vsei.source import HEAD_BYTES, Progress
 
 CODECS = {"h264": Codec.AVC, "hevc": Codec.HEVC, "vvc": Codec.VVC}
 _START_CODE = b"\0\0\0\1"
+# Packets that a decoder takes before it gives a picture. One that has taken more cannot decode them.
+_MAX_UNDECODED = 256
 _READING = "the container reader (FFmpeg)"
 _AUD = {Codec.VVC: Vvc.AUD, Codec.HEVC: Hevc.AUD, Codec.AVC: Avc.AUD}
 
@@ -126,6 +131,7 @@ class Track:
         others: indices of the other tracks that could have been taken.
         rate: pictures per second, where the container says or implies it.
         time_base: unit of its timestamps, in seconds.
+        aspect: width of a sample by its height, where the container says it.
         configuration: the decoder configuration record; None where NAL units have start codes (MPEG-TS).
         head: the first bytes of the byte stream.
 
@@ -139,13 +145,16 @@ class Track:
         with self.opened() as container:
             stream, self.others = _chosen(container, index, self.name)
             self.index: int = stream.index
-            self.codec = CODECS[_codec_name(stream)]
+            self.codec = CODECS[codec_name(stream)]
             self.rate: Fraction | None = stream.average_rate or stream.guessed_rate
             self.time_base: Fraction = stream.time_base
+            self.aspect: Fraction | None = stream.sample_aspect_ratio or None
             self.configuration = self._record(stream.codec_context.extradata)
             self._size = int(container.size)
             self._check_whole(stream)
         self.head = self._head()
+        if not self.head:
+            raise NnpfError(f"holds no pictures: stream {self.index} is empty", subject=self.name)
 
     def _check_whole(self, stream: Any) -> None:
         """NnpfError where the file ends early. FFmpeg takes that for its end."""
@@ -165,15 +174,34 @@ class Track:
     @contextmanager
     def opened(self) -> Iterator[Any]:
         """The container, open for reading from its start."""
-        with steps.step(_READING, "decoder_seconds"), plainly(f"cannot be opened as {self.format.name}", self.name):
-            container = av.open(
-                f"file:{self._path}",  # without "file:", a name with a colon is taken for a protocol
-                format=self.format.demuxer,
-                options={"protocol_whitelist": "file"},  # what the file names may be a file only
-                metadata_errors="replace",
-            )
+        try:
+            with steps.step(_READING, "decoder_seconds"), plainly(f"cannot be opened as {self.format.name}", self.name):
+                container = av.open(
+                    f"file:{self._path}",  # without "file:", a name with a colon is taken for a protocol
+                    format=self.format.demuxer,
+                    options={"protocol_whitelist": "file"},  # what the file names may be a file only
+                    metadata_errors="replace",
+                )
+        except NnpfError:
+            if self.format in (MP4, QUICKTIME) and (problem := what_is_missing(self._path)):
+                raise NnpfError(problem, subject=self.name) from None
+            raise
         with container:
             yield container
+
+    def display_matrix(self) -> list[int] | None:
+        """How pictures are turned to be shown (ISO/IEC 14496-12 8.5.2.3), where container or stream say it. FFmpeg
+        tells it with a decoded picture."""
+        if self.format is MPEG_TS:
+            return None
+        with suppress(av.FFmpegError, NnpfError), self.opened() as container:
+            with steps.step("the decoder (FFmpeg) at the first picture", "decoder_seconds"):
+                demuxed = islice(container.demux(container.streams[self.index]), _MAX_UNDECODED)
+                frame = next((frame for packet in demuxed for frame in packet.decode()), None)
+            for data in () if frame is None else frame.side_data:
+                if data.type.name == "DISPLAYMATRIX":
+                    return list(struct.unpack("=9i", bytes(data)))
+        return None
 
     def _record(self, extradata: bytes | None) -> Configuration | None:
         if extradata is None or not configuration.is_record(extradata):
@@ -337,13 +365,14 @@ def plainly(what: str, name: str | None) -> Iterator[None]:
         raise NnpfError(f"{what}: {reason}", subject=name) from None
 
 
-def _codec_name(stream: Any) -> str:
+def codec_name(stream: Any) -> str:
+    """As FFmpeg calls it."""
     return stream.codec_context.codec.canonical_name if stream.codec_context is not None else "unknown"
 
 
 def describe(stream: Any) -> str:
     """`stream 1 (audio, aac)`"""
-    return f"stream {stream.index} ({stream.type}, {_codec_name(stream)})"
+    return f"stream {stream.index} ({stream.type}, {codec_name(stream)})"
 
 
 def _chosen(container: Any, index: int | None, name: str | None) -> tuple[Any, tuple[int, ...]]:
@@ -353,13 +382,13 @@ def _chosen(container: Any, index: int | None, name: str | None) -> tuple[Any, t
         stream = next((s for s in container.streams if s.index == index), None)
         if stream is None:
             raise NnpfError(f"has no stream {index}; it holds {listed}", subject=name)
-        if stream.type != "video" or _codec_name(stream) not in CODECS:
+        if stream.type != "video" or codec_name(stream) not in CODECS:
             raise NnpfError(f"{describe(stream)} is none of H.266, H.265, H.264; it holds {listed}", subject=name)
         return stream, ()
     usable = [
         s
         for s in container.streams.video
-        if _codec_name(s) in CODECS and not s.disposition & av.stream.Disposition.attached_pic
+        if codec_name(s) in CODECS and not s.disposition & av.stream.Disposition.attached_pic
     ]
     if not usable:
         raise NnpfError(f"holds no video of H.266, H.265 or H.264, which carry these messages: {listed}", subject=name)

@@ -166,7 +166,7 @@ def _engines() -> Iterator[tuple[str, str]]:
 def _devices(engine: str) -> list[str]:
     try:
         if engine == "openvino":
-            import openvino as ov  # type: ignore[import-untyped]
+            from nnpf.engines.silent_openvino import openvino as ov
 
             return list(ov.Core().available_devices)
         if engine == "torch":

@@ -180,6 +180,7 @@ def read_frame(file: BinaryIO, form: Format, number: int | None = None) -> Frame
 
 # --- Y4M -------------------------------------------------------------------------------------------------------------
 
+Y4M_MAGIC = b"YUV4MPEG2"
 _Y4M_CHROMA = {"mono": 0, "420": 1, "422": 2, "444": 3}
 # What the first letters mean, and then p10, p12 ... for more than 8 bits ("mono10" without the p).
 _y4m_colour = re.compile(r"(mono|420|422|444)(?:(?:p)?(9|10|12|14|16))?(jpeg|mpeg2|paldv)?$").match
@@ -187,10 +188,18 @@ _y4m_colour = re.compile(r"(mono|420|422|444)(?:(?:p)?(9|10|12|14|16))?(jpeg|mpe
 
 @dataclass(frozen=True, slots=True)
 class Y4mHeader:
-    """What the first line of a Y4M file says. `rate` is pictures per second, None when unknown (0:0)."""
+    """What the first line of a Y4M file says.
+
+    Attributes:
+        rate: pictures per second, None when unknown (0:0).
+        aspect: width of a sample by its height, None when unknown (0:0). Written; not looked at in files.
+        full_range: of the samples, as FFmpeg marks it. Likewise.
+    """
 
     format: Format
     rate: Fraction | None
+    aspect: Fraction | None = None
+    full_range: bool = False
 
     def to_bytes(self) -> bytes:
         form = self.format
@@ -203,8 +212,11 @@ class Y4mHeader:
         elif form.chroma_format_idc == 1:
             # Plain "420" means centred chroma to some readers; mpeg2 is the left-aligned siting that video has.
             colour += "mpeg2"
-        rate = "0:0" if self.rate is None else f"{self.rate.numerator}:{self.rate.denominator}"
-        return f"YUV4MPEG2 W{form.width} H{form.height} F{rate} Ip A0:0 C{colour}\n".encode("ascii")
+        rate, aspect = (
+            "0:0" if ratio is None else f"{ratio.numerator}:{ratio.denominator}" for ratio in (self.rate, self.aspect)
+        )
+        full = " XCOLORRANGE=FULL" if self.full_range else ""
+        return f"YUV4MPEG2 W{form.width} H{form.height} F{rate} Ip A{aspect} C{colour}{full}\n".encode("ascii")
 
 
 def _read_line(file: BinaryIO, what: str) -> bytes:
@@ -221,7 +233,7 @@ def _read_line(file: BinaryIO, what: str) -> bytes:
 
 def parse_y4m_header(line: bytes) -> Y4mHeader:
     """The first line of a Y4M file. NnpfError when it is none, or says what this program does not read."""
-    if not line.startswith(b"YUV4MPEG2") or not line.endswith(b"\n"):
+    if not line.startswith(Y4M_MAGIC) or not line.endswith(b"\n"):
         raise NnpfError("no Y4M file: it does not start with a YUV4MPEG2 line")
     width = height = 0
     colour = "420"

@@ -6,7 +6,7 @@ with LosslessWriter(file, "out.mkv", rate=Fraction(25)) as writer:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -16,7 +16,7 @@ import numpy as np
 
 from nnpf.container_formats import MATROSKA
 from nnpf.errors import NnpfError
-from nnpf.muxing import ContainerFile, Others
+from nnpf.muxing import ContainerFile, Others, ratio
 from vsei.colour import Colour
 
 if TYPE_CHECKING:
@@ -41,7 +41,12 @@ class LosslessWriter:
         name: of the file, for errors.
         rate: pictures per second, as the file says of itself; None where they vary.
         colour: what the samples mean.
+        display_matrix: how pictures are turned to be shown (`nnpf.containers.Track.display_matrix`).
         track: of a container whose other streams are copied: the video that the pictures are made of.
+        note: told what is not written, such as streams that Matroska does not take.
+
+    Attributes:
+        aspect: width of a sample by its height, to be set before the first picture; None where nobody knows.
 
     Raises:
         NnpfError: no such pixel format; a picture of another format than the first one.
@@ -54,11 +59,15 @@ class LosslessWriter:
         *,
         rate: Fraction | None,
         colour: Colour = _UNSPECIFIED,
+        display_matrix: list[int] | None = None,
         track: Track | None = None,
+        note: Callable[[str], object] = lambda text: None,
     ) -> None:
         self._output = ContainerFile(MATROSKA, file, name)
         self._name, self._rate, self._colour = name, rate, colour
-        self._track = track
+        self._display_matrix = display_matrix
+        self.aspect: Fraction | None = None
+        self._track, self._note = track, note
         self._stream: Any = None
         self._format: Format | None = None
         self._others: Others | None = None
@@ -103,9 +112,15 @@ class LosslessWriter:
         context.thread_type = "SLICE"
         context.color_primaries, context.color_trc = self._colour.primaries, self._colour.transfer
         context.colorspace, context.color_range = self._colour.matrix, 2 if self._colour.full_range else 1
+        stream.set_display_matrix(self._display_matrix)
+        if self.aspect not in (None, 1):
+            # FFmpeg takes it from where PyAV does not let anybody write.
+            self._note(f"not written into {self._name}: the sample aspect ratio, {ratio(self.aspect)}")
         self._stream = stream
         if self._track is not None:
             self._others = self._stack.enter_context(Others(self._track, self._output))
+            if self._others.left_out:
+                self._note(f"not copied: {', '.join(self._others.left_out)}")
 
     def _mux(self, packets: Iterable[Any]) -> None:
         for packet in packets:

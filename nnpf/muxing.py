@@ -20,12 +20,13 @@ from typing import Any, BinaryIO, NamedTuple
 
 import av
 
-from nnpf.container_formats import MATROSKA, MP4, QUICKTIME, ContainerFormat
-from nnpf.containers import CODECS, Piece, Track, describe, packets, plainly
+from nnpf.container_formats import MATROSKA, MP4, MPEG_TS, QUICKTIME, ContainerFormat
+from nnpf.containers import CODECS, Piece, Track, codec_name, describe, packets, plainly
 from nnpf.errors import NnpfError
 from vsei import configuration
 from vsei.annexb import NalUnit, split
 from vsei.avc.nal_units import HeaderState
+from vsei.colour import sample_aspect_ratio
 from vsei.configuration import Configuration
 from vsei.errors import VseiError
 from vsei.nal import Avc, Codec, read_header
@@ -36,6 +37,14 @@ BUFFER_BYTES = 1 << 20
 # Kinds of streams that are copied. Data streams (time codes, telemetry) mean something to one container only.
 _COPIED = ("video", "audio", "subtitle", "attachment")
 _ISO = (MP4, QUICKTIME)
+# What MPEG-TS has a way to announce. FFmpeg writes all else too, as private data of which nobody knows what it is.
+_IN_MPEG_TS = frozenset(
+    (
+        *("h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4"),
+        *("mp1", "mp2", "mp3", "aac", "aac_latm", "ac3", "eac3", "dts", "truehd", "opus", "s302m"),
+        *("dvb_subtitle", "dvb_teletext"),
+    )
+)
 _LONGEST_PRIMING = Fraction(1, 10)  # seconds
 # Packets among which the picture that is shown first is looked for: no GOP of an encoder has so many leading pictures.
 _MAX_LEADING = 256
@@ -48,16 +57,24 @@ class ContainerFile:
     def __init__(self, form: ContainerFormat, file: BinaryIO, name: str) -> None:
         if form.muxer is None:
             raise ValueError(f"{form.name} is not written")
+        if form in _ISO and not file.seekable():
+            raise NnpfError(f"{form.name} goes back in its file, which a pipe cannot; write .mkv or .ts", subject=name)
         self.form, self.name = form, name
         with plainly("cannot be written", name):
             self.container: Any = av.open(file, "w", format=form.muxer, buffer_size=BUFFER_BYTES)
 
     def stream_like(self, template: Any, way_out: str) -> Any:
         """A new stream, of the parameters of another one. NnpfError: the format has no room for it."""
-        try:
-            return self.container.add_stream_from_template(template, opaque=True)
-        except (ValueError, av.FFmpegError):
-            raise NnpfError(f"{self.form.name} takes no {describe(template)}; {way_out}", subject=self.name) from None
+        if self._has_room(template):
+            with suppress(ValueError, av.FFmpegError):
+                return self.container.add_stream_from_template(template, opaque=True)
+        raise NnpfError(f"{self.form.name} takes no {describe(template)}; {way_out}", subject=self.name)
+
+    def _has_room(self, template: Any) -> bool:
+        """False where FFmpeg takes a stream that it then makes nothing of."""
+        if template.type == "attachment":  # MP4 fails at the first packet of another stream
+            return self.form is MATROSKA
+        return self.form is not MPEG_TS or codec_name(template) in _IN_MPEG_TS
 
     def mux(self, packet: Any) -> None:
         with plainly(f"{self.form.name} refuses {_described(packet)}", self.name):
@@ -96,7 +113,7 @@ class Remux:
         video_only: leave out everything but the track.
 
     Attributes:
-        left_out: streams that are not copied, in words.
+        left_out: streams, and what else is not copied, in words.
 
     Raises:
         NnpfError: the format refuses a stream or a packet.
@@ -141,14 +158,42 @@ class Remux:
             if not is_track and (self._video_only or stream.type not in _COPIED):
                 self.left_out.append(describe(stream))
                 continue
-            new = added[stream.index] = self._output.stream_like(
-                stream, "write .mkv, which takes most" if is_track else "write .mkv, or leave it out: --video-only"
-            )
+            try:
+                new = self._output.stream_like(stream, self._way_out(is_track))
+            except NnpfError:
+                if not _is_ornament(stream):
+                    raise
+                self.left_out.append(describe(stream))
+                continue
+            added[stream.index] = new
             new.metadata.update(stream.metadata)
             new.disposition = stream.disposition
+            if stream.type == "video" and stream.average_rate and stream.average_rate == stream.base_rate:
+                # Matroska says it to readers who cannot find it out. Where times vary it would mislead them.
+                new.codec_context.framerate = stream.average_rate
+            if is_track:
+                self._keep_aspect(new)
             if is_track and self._keeps_tag(stream):
                 new.codec_context.codec_tag = stream.codec_context.codec_tag
         return added
+
+    def _way_out(self, is_track: bool) -> str:
+        """What to do about a stream that the format does not take."""
+        if is_track:
+            return "write .mkv, which takes most"
+        # The format that it is in takes it.
+        suffix = (self.track.format.suffixes or (".mkv",))[0]
+        return f"write {suffix}, turn it into another format first (ffmpeg), or leave all but the video: --video-only"
+
+    def _keep_aspect(self, new: Any) -> None:
+        """Of the samples, where the container says something else than the stream."""
+        track = self.track
+        if track.aspect is None or track.aspect == sample_aspect_ratio(split([track.head]), track.codec):
+            return
+        if self._output.form in _ISO:
+            new.codec_context.sample_aspect_ratio = track.aspect
+        else:  # for Matroska, FFmpeg takes it from where PyAV does not let anybody write
+            self.left_out.append(f"the sample aspect ratio, {ratio(track.aspect)}")
 
     def _keeps_tag(self, stream: Any) -> bool:
         """FFmpeg writes "hev1" if not told otherwise; some players take "hvc1" only."""
@@ -275,6 +320,16 @@ class Remux:
         self._streams[self.track.index].codec_context.extradata = new.to_bytes()
 
 
+def ratio(value: Fraction) -> str:
+    """`4:3`"""
+    return f"{value.numerator}:{value.denominator}"
+
+
+def _is_ornament(stream: Any) -> bool:
+    """Whether it is no part of what is shown and heard: a cover picture, an attached file."""
+    return stream.type == "attachment" or bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
 def _may_have_fields(track: Track) -> bool:
     """Whether frames of the track may be coded as two fields: of H.264, as the first SPS says."""
     if track.codec is not Codec.AVC:
@@ -391,10 +446,19 @@ class Others:
             if stream.type not in _COPIED or stream.type == "video":
                 self.left_out.append(describe(stream))
                 continue
-            new = self._streams[stream.index] = self._output.stream_like(stream, "leave it out: --video-only")
+            try:
+                new = self._output.stream_like(stream, "leave all but the video: --video-only")
+            except NnpfError:
+                if stream.type == "audio":
+                    raise
+                self.left_out.append(describe(stream))
+                continue
+            self._streams[stream.index] = new
             new.metadata.update(stream.metadata)
             new.disposition = stream.disposition
         self._output.container.metadata.update(container.metadata)
+        if chapters := container.chapters():
+            self._output.container.set_chapters(chapters)
         wanted = [stream for stream in container.streams if stream.index in self._streams]
         self._packets = packets(container, wanted, self._track.name) if wanted else iter(())
         self._next = next(self._packets, None)

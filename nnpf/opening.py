@@ -68,7 +68,9 @@ def stream_of(
             return
         from nnpf.containers import Track
 
-        track = Track(_spooled(file, stack) if path is None else path, form, index, path)
+        # Named pipes have a path, too: FIFOs, /dev/stdin, what a shell makes of <(...).
+        kept = path if path is not None and file.seekable() else _spooled(file, stack)
+        track = Track(kept, form, index, path)
         if codec is not None and codec is not track.codec:
             raise NnpfError(f"holds {track.codec.standard}, and {codec.standard} was asked for", subject=path)
         yield track

@@ -24,7 +24,7 @@ SCHEMA is the JSON Schema of it. Files are named relative to the specification f
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -247,6 +247,27 @@ def read(path: Path) -> Spec:
 def check(spec: Spec) -> Spec:
     """The same specification, known to conform to SCHEMA."""
     return yaml_document.check(spec, SCHEMA)
+
+
+# Keys that name a file.
+_FILE_KEYS = frozenset(("base", "payload", "file"))
+
+
+def files(spec: Spec) -> list[Path]:
+    """The files that a specification names."""
+
+    def named(value: Any) -> Iterator[Path]:
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                if key in _FILE_KEYS and isinstance(inner, str):
+                    yield spec.folder / inner
+                else:
+                    yield from named(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                yield from named(inner)
+
+    return list(named(spec.data))
 
 
 # --- messages for pictures -------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def run_onnxruntime(path: Path, x: npt.NDArray[np.float32]) -> npt.NDArray[np.fl
 
 
 def run_openvino(path: Path, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    import openvino
+    from nnpf.engines.silent_openvino import openvino
 
     model = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return np.asarray(model([x])[0])

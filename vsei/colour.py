@@ -1,9 +1,10 @@
-"""How the samples of a stream become colours: the colour description of its VUI parameters (H.274 7.3)."""
+"""How the samples of a stream become colours, and their shape: from its VUI parameters (H.274 7.3)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 
 from vsei.annexb import NalUnit
 from vsei.errors import VseiError
@@ -29,6 +30,35 @@ class Colour:
 
 def colour(nal_units: Iterable[NalUnit], codec: Codec) -> Colour:
     """What the first SPS says; unspecified where it says nothing."""
+    values = _first_sps(nal_units, codec)
+    return Colour() if values is None else _of(values)
+
+
+# SampleAspectRatio by aspect_ratio_idc, from 1 on (H.273 8.6).
+_ASPECTS = tuple(
+    Fraction(width, height)
+    for width, height in (
+        *((1, 1), (12, 11), (10, 11), (16, 11), (40, 33), (24, 11), (20, 11), (32, 11)),
+        *((80, 33), (18, 11), (15, 11), (64, 33), (160, 99), (4, 3), (3, 2), (2, 1)),
+    )
+)
+_OWN_ASPECT = 255
+
+
+def sample_aspect_ratio(nal_units: Iterable[NalUnit], codec: Codec) -> Fraction | None:
+    """Width of a luma sample by its height, as the first SPS says; None where it says nothing."""
+    values = _first_sps(nal_units, codec)
+    if values is None:
+        return None
+    prefix = "vui_" if codec is Codec.VVC else ""
+    idc = values.get(f"{prefix}aspect_ratio_idc", 0)
+    if idc == _OWN_ASPECT:
+        width, height = (values.get(f"{prefix}sar_{side}", 0) for side in ("width", "height"))
+        return Fraction(width, height) if width and height else None
+    return _ASPECTS[idc - 1] if 0 < idc <= len(_ASPECTS) else None
+
+
+def _first_sps(nal_units: Iterable[NalUnit], codec: Codec) -> Values | None:
     state = header_state(codec)
     for i, unit in enumerate(nal_units):
         if i >= LOOKED_AT:
@@ -41,8 +71,8 @@ def colour(nal_units: Iterable[NalUnit], codec: Codec) -> Colour:
         except VseiError:
             continue
         if structure is not None:
-            return _of(structure.values)
-    return Colour()
+            return structure.values
+    return None
 
 
 def _of(values: Values) -> Colour:

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import openvino as ov  # type: ignore[import-untyped]
-import openvino.properties as properties  # type: ignore[import-untyped]
-import openvino.properties.hint as hints  # type: ignore[import-untyped]
 
 from nnpf.arrays import NUMPY, Array
 from nnpf.engines import CPU_MAX_BATCH, CPU_ROOM, Settings, checked_inputs
+from nnpf.engines.silent_openvino import openvino as ov
 from nnpf.engines.widening import widened
 from nnpf.errors import NnpfError
 from nnpf.model import Model, Shape
+
+properties = ov.properties
+hints = properties.hint
 
 # A network compiled for one shape is faster than one for any shape. A stream has one size, or a few (whole batches
 # and the last one; reference picture resampling); each costs about the model's size in memory.
@@ -193,28 +194,58 @@ def _readable(model: Model) -> Model:
 
     `Abs` of what does not depend on samples, such as coordinates and distances made from sizes: OpenVINO
     (2026.4) computes it when it compiles the model, and leaves negative numbers as they are.
+
+    `Softmax` before operator set 13, which takes all axes from its own on as one: OpenVINO takes one axis.
     """
-    clips = model.opset >= 11  # before, bounds were attributes, with a default
     fixed = _fixed(model.proto.graph)
-    if not any(_is_fixed_abs(node, fixed) or (clips and _is_half_open(node)) for node in model.proto.graph.node):
+    nodes: list[onnx.NodeProto] = []
+    for node in model.proto.graph.node:
+        if _is_fixed_abs(node, fixed):
+            nodes += _larger_of_both_signs(node)
+        elif node.op_type == "Clip" and model.opset >= 11:  # before, bounds were attributes, with a default
+            nodes.append(_without_missing_bounds(node))
+        elif node.op_type == "Softmax" and model.opset < 13:
+            nodes += _over_the_last_axis(node)
+        else:
+            nodes.append(node)
+    if nodes == list(model.proto.graph.node):
         return model
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     del proto.graph.node[:]
-    for node in model.proto.graph.node:
-        if _is_fixed_abs(node, fixed):
-            (x,), (y,) = node.input, node.output
-            proto.graph.node.append(onnx.helper.make_node("Neg", [x], [f"{y} negative"]))
-            node = onnx.helper.make_node("Max", [x, f"{y} negative"], [y], node.name)
-        proto.graph.node.append(node)
-        if clips and _is_half_open(node):
-            node = proto.graph.node[-1]
-            _, low, high = (*node.input, "", "")[:3]
-            node.op_type = "Max" if low else "Min" if high else "Identity"
-            bound = low or high
-            del node.input[1:]
-            node.input.extend([bound] if bound else [])
+    proto.graph.node.extend(nodes)
     return Model(proto, model.name)
+
+
+def _larger_of_both_signs(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    (x,), (y,) = node.input, node.output
+    negative = f"{y} negative"
+    return [
+        onnx.helper.make_node("Neg", [x], [negative]),
+        onnx.helper.make_node("Max", [x, negative], [y], node.name),
+    ]
+
+
+def _without_missing_bounds(node: onnx.NodeProto) -> onnx.NodeProto:
+    x, low, high = (*node.input, "", "")[:3]
+    if low and high:
+        return node
+    operator = "Max" if low else "Min" if high else "Identity"
+    return onnx.helper.make_node(operator, [x, *filter(None, (low, high))], list(node.output), node.name)
+
+
+def _over_the_last_axis(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
+    if axis == -1:
+        return [node]
+    (x,), (y,) = node.input, node.output
+    shape, flat, made = (f"{y} {part}" for part in ("shape", "flat", "made"))
+    return [
+        onnx.helper.make_node("Shape", [x], [shape]),
+        onnx.helper.make_node("Flatten", [x], [flat], axis=axis),
+        onnx.helper.make_node("Softmax", [flat], [made], node.name, axis=-1),
+        onnx.helper.make_node("Reshape", [made, shape], [y]),
+    ]
 
 
 def _fixed(graph: onnx.GraphProto) -> set[str]:
@@ -228,10 +259,6 @@ def _fixed(graph: onnx.GraphProto) -> set[str]:
 
 def _is_fixed_abs(node: onnx.NodeProto, fixed: set[str]) -> bool:
     return node.op_type == "Abs" and node.input[0] in fixed
-
-
-def _is_half_open(node: onnx.NodeProto) -> bool:
-    return node.op_type == "Clip" and not all((*node.input, "", "")[1:3])
 
 
 def _has_amx() -> bool:

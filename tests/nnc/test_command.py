@@ -160,6 +160,20 @@ def test_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert error.count("\n") == 1
 
 
+def test_base_and_graph_are_inputs(tmp_path: Path, samples: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, payload = tmp_path / "t.onnx", tmp_path / "t.nnc"
+    model.write_bytes((samples / "filters/tint_red.onnx").read_bytes())
+    assert main(["nnc", "encode", str(model), "-o", str(payload), "-q"]) == 0
+    before = model.read_bytes(), payload.read_bytes()
+    for arguments in (
+        ["encode", str(model), "--base", str(payload), "-o", str(payload)],
+        ["decode", str(payload), "--graph", str(model), "-o", str(model)],
+    ):
+        assert main(["nnc", *arguments, "--force"]) == 1
+        assert "is also the input" in capsys.readouterr().err
+    assert (model.read_bytes(), payload.read_bytes()) == before
+
+
 def test_pipes(tmp_path: Path, tensors: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
     """Any kind of model goes in through a pipe, and payloads and models come out of one."""
     import io

@@ -233,11 +233,11 @@ def test_damaged_files(folder: Path, made) -> None:
     data = made("libx264", ".mp4").read_bytes()
     garbage = folder / "garbage.mp4"
     garbage.write_bytes(data[:64] + bytes(2000))
-    with pytest.raises(NnpfError, match=r"garbage.mp4: cannot be opened as MP4: "):
+    with pytest.raises(NnpfError, match=r"garbage.mp4: has no index \(moov box\)"):
         track_of(garbage)
     no_index = folder / "no_index.mp4"  # as a recorder leaves it that was switched off: `moov` would come last
     no_index.write_bytes(data[:20000])
-    with pytest.raises(NnpfError, match=r"no_index.mp4: cannot be opened as MP4: "):
+    with pytest.raises(NnpfError, match=r"no_index.mp4: has no index \(moov box\): it is cut off"):
         track_of(no_index)
 
 
@@ -248,6 +248,22 @@ def test_a_file_that_was_cut_off(folder: Path, made) -> None:
         path.write_bytes(whole.read_bytes()[:-12000])
         size = path.stat().st_size
         with pytest.raises(NnpfError, match=rf"cut{whole.suffix}: is cut off: {size} bytes of \d+ or more; .*ffmpeg"):
+            track_of(path)
+
+
+def test_parts_of_an_mp4_file(folder: Path, tmp_path: Path) -> None:
+    """As packagers write them, and as a recording is before it ends."""
+    options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+    data = container_files.encoded(folder / "parts.mp4", "libx264", audio=False, options=options).read_bytes()
+    first = data.index(b"moof") - 4
+    path = tmp_path / "part.mp4"
+    for part, problem in (
+        (data[:first], "holds no pictures: stream 0 is empty"),
+        (data[first:], "is a media segment, which is nothing without its initialisation segment"),
+        (data[: data.index(b"moov") - 4] + data[first:].replace(b"moof", b"free"), r"has no index \(moov box\)"),
+    ):
+        path.write_bytes(part)
+        with pytest.raises(NnpfError, match=problem):
             track_of(path)
 
 
@@ -469,6 +485,46 @@ def test_a_stream_that_the_format_does_not_take(folder: Path, tmp_path: Path) ->
     with pytest.raises(NnpfError, match=r"out.mov: QuickTime takes no stream 2 \(subtitle, webvtt\); .*--video-only"):
         copy(path, tmp_path / "out.mov")
     copy(path, tmp_path / "out.mov", video_only=True)
+    with pytest.raises(NnpfError, match=r"MPEG-TS takes no stream 2 \(subtitle, webvtt\); write .mkv, "):
+        copy(path, tmp_path / "out.ts")  # FFmpeg would make private data of it
+
+
+def test_matroska_says_how_many_pictures_there_are_in_a_second(made, tmp_path: Path) -> None:
+    """Where decoding order differs much from output order, FFmpeg does not find it out by timestamps."""
+    copy(made("vvc", ".mp4"), tmp_path / "out.mkv")
+    with av.open(str(tmp_path / "out.mkv")) as container, av.open(str(made("vvc", ".mp4"))) as source:
+        assert source.streams.video[0].average_rate == container.streams.video[0].average_rate == 25
+
+
+def test_the_shape_of_samples_is_that_of_the_container(folder: Path, made, tmp_path: Path) -> None:
+    """The stream itself says nothing, or something else."""
+    path = folder / "anamorphic.mp4"
+    with av.open(str(made("libx264", ".mp4"))) as source, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0], opaque=True)
+        stream.codec_context.sample_aspect_ratio = Fraction(3, 4)
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                container.mux(packet)
+    assert copy(path, tmp_path / "out.mov", with_messages).left_out == []
+    assert track_of(tmp_path / "out.mov").aspect == Fraction(3, 4)
+    assert copy(path, tmp_path / "out.mkv", with_messages).left_out == ["the sample aspect ratio, 3:4"]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".ts"])
+def test_attached_files_stay_in_matroska(folder: Path, made, tmp_path: Path, suffix: str) -> None:
+    path, out = folder / "attached.mkv", tmp_path / f"out{suffix}"
+    if not path.exists():
+        with av.open(str(made("libx264", ".mkv"))) as source, av.open(str(path), "w") as container:
+            streams = [container.add_stream_from_template(stream, opaque=True) for stream in source.streams]
+            container.add_attachment("font.ttf", "font/ttf", b"letters")
+            for packet in source.demux():
+                if packet.size:
+                    packet.stream = streams[packet.stream_index]
+                    container.mux(packet)
+    remux = copy(path, out, with_messages)
+    assert [text.split(",")[0] for text in remux.left_out] == ["stream 2 (attachment"]
+    assert set(container_files.packets(out)) == {0, 1}
 
 
 def test_metadata_and_chapters_are_kept(folder: Path, made, tmp_path: Path) -> None:

@@ -266,3 +266,27 @@ def test_openvino_says_what_it_cannot_convert_before_a_clip(bounds: list[str]) -
     model = clip("found", bounds, helper.make_node("Det", ["x"], ["found"]))
     with pytest.raises(NnpfError, match="OpenVINO cannot read it"):
         select_engine("openvino", "cpu").compile(model)
+
+
+def test_openvino_tells_nobody_that_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it does, it first gives this user a number, in ~/intel."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    for name in ("CI", "TF_BUILD", "JENKINS_URL"):  # in a CI job it keeps silent of itself
+        monkeypatch.delenv(name, raising=False)
+    program = (
+        "import sys; from nnpf.engines import select_engine; print(select_engine('openvino').device);"
+        "print([name for name in sys.modules if 'telemetry' in name and not name.startswith('openvino.tools')])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("\n[]\n")
+    assert not (tmp_path / "intel").exists()
+
+
+@pytest.mark.parametrize("axis", [None, 1, 2, -1])
+def test_softmax_of_old_operator_sets_is_over_all_later_axes(axis: int | None) -> None:
+    x = np.random.default_rng(5).standard_normal((2, 3, 4, 5)).astype(np.float32)
+    model, inputs = one_node("Softmax", x, (), 11, {} if axis is None else {"axis": axis})
+    expected = select_engine("onnxruntime").compile(model).run(inputs)
+    for engine in ("openvino", "torch"):
+        np.testing.assert_allclose(select_engine(engine, "cpu").compile(model).run(inputs), expected, atol=1e-6)

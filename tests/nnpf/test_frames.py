@@ -89,6 +89,12 @@ def test_y4m_is_read_back(depth: int, chroma: int, width: int, height: int) -> N
     assert all(same(a, b) for a, b in zip(frames, back, strict=True))
 
 
+def test_y4m_says_what_samples_are() -> None:
+    """As FFmpeg writes and reads it."""
+    header = Y4mHeader(Format(4, 2), Fraction(25), aspect=Fraction(4, 3), full_range=True)
+    assert header.to_bytes() == b"YUV4MPEG2 W4 H2 F25:1 Ip A4:3 C420mpeg2 XCOLORRANGE=FULL\n"
+
+
 @pytest.mark.parametrize(
     ("line", "form"),
     [

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nnpf import steps
+from nnpf_tools import watched
 from tests.robustness.commands import SAMPLES, SIGNALLED, STREAM, run, start, stop, unfinished, wait_for_unfinished
 
 # Takes the place of a function of the library, and does what a fault in machine code does.
@@ -174,3 +175,10 @@ def test_notes_of_many_commands_in_one_process() -> None:
         assert steps.read(memory) == steps.Left("in199", [], [])
     finally:
         steps.share(steps.shared_memory())
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_line_stands_in_place_of_a_progress_bar(terminal: bool, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    watched._tell("nnpf: stopped")
+    assert capsys.readouterr().err == ("\r\x1b[Knnpf: stopped\n" if terminal else "nnpf: stopped\n")

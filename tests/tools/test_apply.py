@@ -1,5 +1,6 @@
 """`nnpf apply`, and the demo: the receiver's side as a user runs it."""
 
+import argparse
 import hashlib
 import json
 import re
@@ -84,6 +85,16 @@ def test_decoded_pictures_may_come_from_elsewhere(tinted, samples, tmp_path, sam
     assert samples_of("--yuv", str(decoded)) == samples_of()
 
 
+@pytest.mark.parametrize("suffix", [".yuv", ".y4m"])
+def test_decoded_pictures_may_come_through_a_pipe(tinted, samples, tmp_path, samples_of, monkeypatch, suffix):
+    """Which of both it is, the first bytes tell."""
+    decoded = tmp_path / f"decoded{suffix}"
+    assert main(["apply", str(samples / "bbb_q37.266"), "-o", str(decoded), "-q"]) == 0
+    with decoded.open("rb") as file:
+        monkeypatch.setattr("sys.stdin", argparse.Namespace(buffer=file))
+        assert samples_of("--yuv", "-") == samples_of()
+
+
 def test_decoded_pictures_too_few_are_an_error(tinted, samples, tmp_path, capsys):
     decoded = tmp_path / "decoded.yuv"
     decoded.write_bytes(bytes(416 * 240 * 3 * 10))
@@ -130,6 +141,14 @@ def test_a_uri_can_be_mapped_to_a_file(tinted, samples, tmp_path, samples_of):
     assert samples_of("--model-root", str(tmp_path), "--model-map", mapped) == samples_of()
 
 
+def test_a_mapped_file_is_an_input(tinted, samples, tmp_path, capsys):
+    model = tmp_path / "model.onnx"
+    model.write_bytes((samples / "filters/tint_red.onnx").read_bytes())
+    mapped = f"file:tint.onnx={model}"
+    assert main(["apply", str(tinted), "--model-map", mapped, "--md5", "--report", str(model), "--force"]) == 1
+    assert capsys.readouterr().err == f"nnpf: {model}: is also the input; choose another output\n"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -139,6 +158,7 @@ def test_a_uri_can_be_mapped_to_a_file(tinted, samples, tmp_path, samples_of):
         (["--md5", "--model-map", "x"], "give URI=FILE"),
         (["-o", "x.y4m", "--fps", "many"], "give pictures per second"),
         (["-o", "x.y4m", "--frames", "0"], "--frames is at least 1"),
+        (["--md5", "--threads", "-1"], "--threads -1: at least 1"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(tinted, capsys, monkeypatch, tmp_path, options, message):

@@ -1,8 +1,10 @@
 """Commands on MP4, MOV, Matroska and MPEG-TS files."""
 
 import json
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -91,6 +93,64 @@ def test_apply(stream, samples, tmp_path, capsys):
         assert [float(b[0] - a[0]) for a, b in zip(before, after, strict=True)] == pytest.approx(
             [later] * len(after), abs=0.001
         )
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_named_pipes(mp4, tmp_path, capsys):
+    """As FIFOs, /dev/stdin and a shell's <(...) are; MP4 cannot be written into one."""
+    fifo, byte_stream = tmp_path / "fifo.mp4", tmp_path / "in.264"
+    os.mkfifo(fifo)
+    assert run("strip", mp4, "-o", byte_stream, "-q") == 0
+    for source, bytes_read in ((mp4, None), (byte_stream, byte_stream.stat().st_size)):
+        with ThreadPoolExecutor(1) as writer:
+            writer.submit(fifo.write_bytes, source.read_bytes())
+            summary = printed(capsys, "dump", fifo, "--summary", "--json")
+        assert summary["pictures"] == PICTURES
+        assert summary["bytes"] == (bytes_read or summary["bytes"]) > 0
+    with ThreadPoolExecutor(1) as reader:
+        reader.submit(fifo.read_bytes)
+        assert run("strip", mp4, "-o", fifo) == 1
+    assert "MP4 goes back in its file, which a pipe cannot; write .mkv or .ts" in capsys.readouterr().err
+
+
+def test_apply_keeps_the_sound_where_subtitles_cannot_be_kept(mp4, tmp_path, capsys):
+    """Text of MP4 is not one of the kinds of text that Matroska has."""
+    path, out = tmp_path / "in.mp4", tmp_path / "out.mkv"
+    with av.open(str(mp4)) as source, av.open(str(path), "w") as container:
+        streams = [container.add_stream_from_template(stream, opaque=True) for stream in source.streams]
+        container.add_mux_stream("mov_text")
+        container.set_chapters(
+            [{"id": 1, "start": 0, "end": 400, "time_base": Fraction(1, 1000), "metadata": {"title": "first"}}]
+        )
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream_index]
+                container.mux(packet)
+    assert run("apply", path, "-o", out) == 0
+    assert "not copied: stream 2 (subtitle, mov_text)" in capsys.readouterr().err
+    with av.open(str(out)) as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio"]
+        assert [chapter["metadata"]["title"] for chapter in container.chapters()] == ["first"]
+
+
+def test_apply_says_how_pictures_are_shown(mp4, tmp_path, capsys):
+    """Turned, as telephones record, and with samples that are wider than high."""
+    path = tmp_path / "in.mp4"
+    with av.open(str(mp4)) as source, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0], opaque=True)
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        stream.set_display_rotation(90)
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                container.mux(packet)
+    for name in ("out.mkv", "out.y4m"):
+        assert run("apply", path, "-o", tmp_path / name, "--frames", 2) == 0
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert next(container.decode(video=0)).rotation == 90
+    with av.open(str(tmp_path / "out.y4m")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+    assert "not written into" in capsys.readouterr().err  # Matroska could say it, PyAV cannot
 
 
 def test_pictures_by_time(mp4, samples, tmp_path, capsys):

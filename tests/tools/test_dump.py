@@ -272,3 +272,15 @@ print("HEAVY:", [m for m in {HEAVY!r} if m in sys.modules])
 def test_importing_the_libraries_imports_nothing_heavy():
     program = f"import sys, vsei, nnpf; assert not [m for m in {HEAVY!r} if m in sys.modules]"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--type", "none_such"], "no SEI payload type of H.266 has that name"),
+        (["--limit", "-1"], "--limit -1: at least 0"),
+    ],
+)
+def test_wrong_usage(samples, capsys, options, said):
+    assert main(["dump", str(samples / "bbb_q37.266"), *options]) == 2
+    assert said in capsys.readouterr().err

@@ -475,6 +475,23 @@ def test_outputs_are_not_replaced(tmp_path, capsys):
     assert error(capsys) == f"{SAMPLE}: is also the input; choose another output"
 
 
+@pytest.mark.parametrize("by", ["options", "update", "specification"])
+def test_a_filter_is_an_input_too(tmp_path, capsys, by):
+    base, payload, spec = tmp_path / "filter.onnx", tmp_path / "update.nnc", tmp_path / "spec.yaml"
+    base.write_bytes(TINT.read_bytes())
+    payload.write_bytes(b"payload")
+    spec.write_text("filters: [{id: 1, base: filter.onnx}]\n")
+    given = {
+        "options": ("--base", base),
+        "update": ("--base", base, "--update", f"{payload}@first"),
+        "specification": (spec,),
+    }
+    out = payload if by == "update" else base
+    assert run("inject", SAMPLE, *given[by], "-o", out, "--force", "-q") == 1
+    assert error(capsys) == f"{out}: is also the input; choose another output"
+    assert (base.read_bytes(), payload.read_bytes()) == (TINT.read_bytes(), b"payload")
+
+
 # --- the schema ------------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,8 @@
 """The frame of the command: help, errors in one line, exit codes, files that appear whole or not at all."""
 
 import argparse
+import io
+import subprocess
 import sys
 
 import pytest
@@ -35,6 +37,41 @@ def test_the_version_names_the_editions(capsys):
 def test_debug_shows_the_traceback(tmp_path):
     with pytest.raises(FileNotFoundError):
         main.main(["dump", str(tmp_path / "none"), "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ("torch", "nnpf: dump needs torch: pip install 'nnpf[torch]'\n"),
+        ("dask.config", "nnpf: dump needs dask: pip install 'nnpf[batch]'\n"),
+        ("av", "nnpf: dump needs av: its installation is damaged: pip install --force-reinstall nnpf\n"),
+    ],
+)
+def test_a_package_that_is_missing_is_named_with_the_way_out(missing, said, capsys, monkeypatch):
+    def fails(_: argparse.Namespace) -> int:
+        raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+
+    monkeypatch.setattr("nnpf_tools.dump.run", fails)
+    assert main.main(["dump", "in.266"]) == 1
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="of a POSIX shell")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-", "<&- >&- 2>&-"])
+def test_standard_streams_may_be_closed(samples, tmp_path, closed):
+    """As services and cron jobs have it."""
+    out = tmp_path / "out.266"
+    for arguments in (f"dump {samples}/bbb_q37.266 --summary", f"strip {samples}/bbb_q37.266 -o {out} --force"):
+        command = f"{sys.executable} -m nnpf_tools.main {arguments} {closed}"
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert out.read_bytes() == (samples / "bbb_q37.266").read_bytes()
+
+
+def test_standard_input_that_is_closed_is_empty(capfd):
+    command = f"{sys.executable} -m nnpf_tools.main dump - <&-"
+    assert subprocess.run(["sh", "-c", command], check=False).returncode == 1
+    assert capfd.readouterr().err == "nnpf: -: the stream is empty\n"
 
 
 class TestOutputFiles:
@@ -90,6 +127,22 @@ def test_progress_on_a_terminal_unless_quiet(capsys, monkeypatch, quiet):
     with files.progress(argparse.Namespace(quiet=quiet), 10, "B") as bar:
         bar.advance(5)
     assert bool(capsys.readouterr().err) is not quiet
+
+
+def test_what_is_printed_beside_a_bar_stands_on_lines_of_its_own(monkeypatch):
+    terminal = io.StringIO()  # gets both, as a terminal does
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with files.progress(argparse.Namespace(quiet=False), 3, "pictures") as bar:
+        bar.advance()
+        print("first", "line")
+        print("second line", file=sys.stderr)
+        bar.advance()
+    assert sys.stdout is terminal
+    seen = [part for part in terminal.getvalue().split("\r") if part.strip()]
+    assert seen[0].startswith("  0%|") and "0/3 [" in seen[0] and "? pictures/s" in seen[0]
+    assert "first line\nsecond line\n" in seen
 
 
 @pytest.mark.parametrize("command", [("dump",), ("validate",), ("strip", "-o", "out.266"), ("extract", "-o", "out")])

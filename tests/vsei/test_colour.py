@@ -1,9 +1,12 @@
 """The colour description of a stream."""
 
+from fractions import Fraction
+
 import pytest
 
 from tests.nnpf.streams import nal_units
-from vsei.colour import Colour, colour
+from vsei.annexb import split
+from vsei.colour import Colour, colour, sample_aspect_ratio
 from vsei.nal import Codec
 
 
@@ -20,17 +23,23 @@ def test_streams_with_a_description(shared, name, expected):
 
 
 @pytest.mark.parametrize(("codec", "encoder"), [(Codec.HEVC, "libx265"), (Codec.AVC, "libx264")])
-def test_other_codecs(codec, encoder):
+@pytest.mark.parametrize("aspect", [Fraction(16, 11), Fraction(2), Fraction(7, 5)])  # by number, and in full
+def test_other_codecs(codec, encoder, aspect):
     """What an encoder was told stands in its stream."""
     import av
     import numpy as np
 
-    from vsei.annexb import split
-
     context = av.CodecContext.create(encoder, "w")
     context.width, context.height, context.pix_fmt, context.time_base = 64, 64, "yuv420p", 1  # type: ignore[assignment]
     context.options = {"x265-params": "log-level=none"}
+    context.sample_aspect_ratio = aspect
     context.color_primaries, context.color_trc, context.colorspace, context.color_range = 9, 14, 9, 2
     frame = av.VideoFrame.from_ndarray(np.zeros((96, 64), np.uint8), format="yuv420p")
     data = b"".join(bytes(p) for p in [*context.encode(frame), *context.encode(None)])
     assert colour(split([data]), codec) == Colour(9, 14, 9, True)
+    assert sample_aspect_ratio(split([data]), codec) == aspect
+
+
+def test_streams_that_say_nothing_of_the_shape(samples):
+    assert sample_aspect_ratio(nal_units(samples / "bbb_q37.266"), Codec.VVC) is None
+    assert sample_aspect_ratio([], Codec.AVC) is None

@@ -11,20 +11,22 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from nnpf_tools.apply_results import Results
 from nnpf_tools.files import PIPE, OutputError, UsageError, add_common, check_output, open_input, open_output, progress
 from nnpf_tools.filtering import add_filter_arguments, apply_options, picture_rate
 from nnpf_tools.streams import STREAM_HELP, add_container_arguments, open_source
 from vsei.annexb import split
-from vsei.colour import colour
+from vsei.colour import colour, sample_aspect_ratio
 from vsei.frame_rate import frame_rate
 from vsei.source import Source
 
@@ -52,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stream", help=STREAM_HELP)
     parser.add_argument("-o", "--output", metavar="OUT", help="file to write: .y4m, .yuv, .mkv; - for standard output")
     parser.add_argument(
-        "--yuv", metavar="DECODED", help="decoded pictures (.yuv, .y4m), instead of decoding the stream"
+        "--yuv",
+        metavar="DECODED",
+        help="decoded pictures (.yuv, .y4m; or - for either from standard input), instead of decoding the stream",
     )
     parser.add_argument(
         "--decoder", metavar="PROGRAM", help="decode with vvdecapp or DecoderApp instead of FFmpeg (name or path)"
@@ -136,7 +140,8 @@ def _check_usage(args: argparse.Namespace) -> None:
 
 
 def _inputs(args: argparse.Namespace) -> tuple[str, ...]:
-    return tuple(filter(None, (args.stream, args.yuv, args.original, args.compare)))
+    models = (entry.rpartition("=")[2] for entry in args.model_map)
+    return tuple(filter(None, (args.stream, args.yuv, args.original, args.compare, *models)))
 
 
 _LOSSY = (".mp4", ".m4v", ".mov", ".ts", ".avi", ".webm", ".265", ".264", ".266", ".png", ".jpg")
@@ -168,10 +173,12 @@ def _decoded(
         return stack.enter_context(decoded_by(args.decoder, source.nal_units(), source.codec, layer_id=args.layer))
     if args.yuv is None:
         return None
-    from nnpf.frames import read_frame, read_y4m
+    from nnpf.frames import Y4M_MAGIC, read_frame, read_y4m
 
     file = stack.enter_context(open_input(args.yuv))
-    if args.yuv.endswith(".y4m"):
+    # What comes through a pipe has no name that tells.
+    piped_y4m = args.yuv == PIPE and cast(BufferedReader, file).peek(len(Y4M_MAGIC)).startswith(Y4M_MAGIC)
+    if piped_y4m or args.yuv.endswith(".y4m"):
         frames = read_y4m(file)[1]
         return lambda form: next(frames, None)
     numbers = itertools.count()
@@ -190,22 +197,41 @@ def _sink(
     if args.output.endswith(".mkv"):
         return _lossless(args, source, file, rate, timing, stack)
     if args.output == PIPE or args.output.endswith(".y4m"):
-        return _y4m(file, rate)
+        return _y4m(source, file, rate)
     return lambda shown: write_frame(file, shown.frame)
 
 
-def _y4m(file: BinaryIO, rate: Fraction | None) -> Sink:
+def _aspect(source: Source | Track) -> Fraction | None:
+    """Width of a sample by its height; what a container says comes first."""
+    own = None if isinstance(source, Source) else source.aspect
+    return own or sample_aspect_ratio(split([source.head]), source.codec)
+
+
+def _is_as_wide(shown: Shown) -> bool:
+    """Whether samples are still as wide for their height, as they are not where a filter stretches pictures."""
+    before, after = shown.decoded.format, shown.frame.format
+    return before.width * after.height == before.height * after.width
+
+
+def _y4m(source: Source | Track, file: BinaryIO, rate: Fraction | None) -> Sink:
     from nnpf.errors import NnpfError
     from nnpf.frames import Y4mHeader, write_y4m_frame
 
     known: Format | None = None
+    aspect, full_range = _aspect(source), colour(split([source.head]), source.codec).full_range
 
     def write(shown: Shown) -> None:
         nonlocal known
         if known is None:
             known = shown.frame.format
             # Filters that add pictures raise the rate; Y4M has one for all, that of the first picture.
-            file.write(Y4mHeader(known, rate * shown.rate_factor if rate else None).to_bytes())
+            header = Y4mHeader(
+                known,
+                rate * shown.rate_factor if rate else None,
+                aspect if _is_as_wide(shown) else None,
+                full_range,
+            )
+            file.write(header.to_bytes())
         elif shown.frame.format != known:
             raise NnpfError(f"pictures change from {known} to {shown.frame.format}, which Y4M cannot say; write .yuv")
         write_y4m_frame(file, shown.frame)
@@ -225,10 +251,26 @@ def _lossless(
 
     # Sound would go on behind the last of --frames pictures.
     track = None if isinstance(source, Source) or args.video_only or args.frames else source
-    colours = colour(split([source.head]), source.codec)
-    writer = stack.enter_context(LosslessWriter(file, args.output, rate=rate, colour=colours, track=track))
+    aspect = _aspect(source)
+
+    def note(text: str) -> None:
+        if not args.quiet:
+            print(f"nnpf: note: {text}", file=sys.stderr)
+
+    writer = stack.enter_context(
+        LosslessWriter(
+            file,
+            args.output,
+            rate=rate,
+            colour=colour(split([source.head]), source.codec),
+            display_matrix=None if isinstance(source, Source) else source.display_matrix(),
+            track=track,
+            note=note,
+        )
+    )
 
     def write(shown: Shown) -> None:
+        writer.aspect = aspect if _is_as_wide(shown) else None
         record = shown.record
         position = Fraction(record.position).limit_denominator(1000)
         writer.write(shown.frame, timing.seconds(record.decode_index, record.output_index, position))

@@ -140,6 +140,8 @@ def _pictures(text: str | None) -> selection.Selection | None:
 
 def _check_usage(args: argparse.Namespace) -> None:
     others = ("all", "trace", "type", "picture", "limit")
+    if args.limit is not None and args.limit < 0:
+        raise UsageError(f"--limit {args.limit}: at least 0")
     given = [f"--{name}" for name in others if getattr(args, name) not in (None, False)]
     if args.summary and given:
         raise UsageError(f"--summary is of the whole stream: not together with {', '.join(given)}")
@@ -498,8 +500,9 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def _bytes(args: argparse.Namespace, bar: Progress) -> int:
-    """Size of the input; of a pipe what was read of it."""
-    return bar.count if args.stream == PIPE else Path(args.stream).stat().st_size
+    """Size of the input; of a pipe, also one with a name, what was read of it."""
+    is_file = args.stream != PIPE and Path(args.stream).is_file()
+    return Path(args.stream).stat().st_size if is_file else bar.count
 
 
 # --- summary ---------------------------------------------------------------------------------------------------------

@@ -29,7 +29,12 @@ def add_filter_arguments(parser: argparse.ArgumentParser) -> None:
         default="difference",
         help="what an update does to its base, where its payload does not say (default: difference)",
     )
-    parser.add_argument("--engine", choices=("auto", "openvino", "torch", "onnxruntime"), default="auto")
+    parser.add_argument(
+        "--engine",
+        choices=("auto", "openvino", "torch", "onnxruntime"),
+        default="auto",
+        help="what runs networks (default: the fastest here that can; nnpf doctor lists them)",
+    )
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, or a device of OpenVINO")
     parser.add_argument("--threads", type=int, default=0, help="of the CPU (default: all cores)")
     parser.add_argument(
@@ -59,6 +64,8 @@ def apply_options(args: argparse.Namespace, stream: str) -> ApplyOptions:
     from nnpf.runner import ApplyOptions
     from nnpf.sources import ModelSources
 
+    if args.threads < 0:
+        raise UsageError(f"--threads {args.threads}: at least 1, or 0 for all cores")
     root = args.model_root or (Path() if stream == PIPE else Path(stream).parent)
     by_uri = {}
     for entry in args.model_map:

@@ -141,6 +141,8 @@ def run(args: argparse.Namespace) -> int:
 
     case = _common_case(args) if args.spec is None else None
     given = spec.read(Path(args.spec)) if case is None else _usage(case.specification)
+    if args.output is not None:
+        check_output(args.output, force=args.force, inputs=tuple(map(str, spec.files(given))))
     with open_source(args) as source, tempfile.SpooledTemporaryFile(1 << 20, "w+", encoding="utf-8") as lines:
         report = _Report(args, cast(IO[str], lines))
         decoder = _usage(lambda: injection.decoder_named(args.decoder, source.codec))

@@ -95,6 +95,17 @@ def _module(name: str) -> ModuleType:
     return importlib.import_module(f"nnpf_tools.{name}")
 
 
+def _open_standard_streams() -> None:
+    """Python has none where one was closed, as by `nnpf ... >&-` or a service; the next file would get its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", encoding="utf-8"))
+
+
 def _prepare(args: argparse.Namespace) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -110,6 +121,8 @@ def _prepare(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
+    if argv is None:
+        _open_standard_streams()
     if argv is None and watched.possible() and (ended := watched.divide()) is not None:
         os._exit(ended)
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -159,11 +172,24 @@ def _failed(error: Exception, args: argparse.Namespace) -> int:
     return 1
 
 
+# Packages that only some commands need, and the extra of this program that brings them.
+_EXTRAS = {"torch": "torch", "onnxruntime": "ort", "matplotlib": "plot", "dask": "batch", "distributed": "batch"}
+
+
+def _way_out(error: ModuleNotFoundError, command: str) -> str:
+    package = str(error.name).partition(".")[0]
+    extra = _EXTRAS.get(package)
+    how = f"pip install 'nnpf[{extra}]'" if extra else "its installation is damaged: pip install --force-reinstall nnpf"
+    return f"{command} needs {package}: {how}"
+
+
 def _one_line(error: BaseException, args: argparse.Namespace) -> str:
     """`FILE: offset N: element: what is wrong`"""
     if isinstance(error, OSError) and error.filename is not None:
         reason = "closed by its reader" if isinstance(error, BrokenPipeError) else error.strerror
         return printable(f"{os.fspath(error.filename)}: {reason}")
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return printable(_way_out(error, args.command))
     file = getattr(error, "path", None) or getattr(args, "stream", None)
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, MemoryError):

@@ -207,6 +207,10 @@ def _save(args: argparse.Namespace, suffix: str, tensors: Mapping[str, Any], top
         out.write(data)
 
 
+def _given(*paths: str | None) -> tuple[str, ...]:
+    return tuple(filter(None, paths))
+
+
 def _name_each(tensors: Mapping[str, Any], args: argparse.Namespace) -> None:
     for name, tensor in tensors.items() if args.verbose else ():
         print(f"nnpf: note: {name} {'x'.join(map(str, tensor.shape)) or 'scalar'} {tensor.dtype}", file=sys.stderr)
@@ -229,7 +233,7 @@ def _decode(args: argparse.Namespace) -> int:
         _suffix(args.graph, (".onnx",))
     if args.update_semantics and args.base is None:
         raise UsageError("--update-semantics needs --base")
-    check_output(args.output, force=args.force, inputs=(args.payload,))
+    check_output(args.output, force=args.force, inputs=_given(args.payload, args.base, args.graph))
     data = _read(args.payload)
     decoder = _decoder()
     done = "decoded"
@@ -312,7 +316,7 @@ def _encode(args: argparse.Namespace) -> int:
             raise UsageError("--lossless with --base: sums of floats are not exact; encode the model itself")
     if args.json and args.output == PIPE:
         raise UsageError("--json and -o - both want standard output")
-    check_output(args.output, force=args.force, inputs=(args.model,))
+    check_output(args.output, force=args.force, inputs=_given(args.model, args.base))
     settings = _settings(args)
     model = _load(args.model, args.graph)
     tensors = model.tensors

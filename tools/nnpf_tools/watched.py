@@ -110,9 +110,9 @@ class _Worker:
         for path in left.files:
             outputs.remove(path)
         if self._asked is not None:
-            print("nnpf: stopped", file=sys.stderr, flush=True)
+            _tell("nnpf: stopped")
             return _BY_SIGNAL + self._asked[0]
-        print(printable(f"nnpf: {_died(code, left, stuck)}"), file=sys.stderr, flush=True)
+        _tell(f"nnpf: {_died(code, left, stuck)}")
         return _FAILED
 
     def _stuck_at(self) -> steps.Noted | None:
@@ -132,6 +132,15 @@ class _Worker:
                     os.kill(self._pid, signal.SIGKILL)
                     return step
         return None
+
+
+# From its start, a line of a terminal is erased.
+_ERASE = "\r\x1b[K"
+
+
+def _tell(text: str) -> None:
+    """A line on standard error, in place of the progress bar that the other process may have left there."""
+    print((_ERASE if sys.stderr.isatty() else "") + printable(text), file=sys.stderr, flush=True)
 
 
 def _died(code: int, left: steps.Left, stuck: steps.Noted | None) -> str:
