@@ -236,6 +236,7 @@ class Bare:
             max_batch=made.max_batch,
             room=made.room,
             arrays=made.arrays,
+            precision=settings.precision,
         )
         with plan.arrays.at_work():
             tensor = plan.pack([frame], [Fraction(1, 2)], plan.new_input())

@@ -36,11 +36,12 @@ if TYPE_CHECKING:
 MAX_NETWORKS = 4
 # Picture formats that stay prepared: one for the stream, more with reference picture resampling.
 MAX_FORMATS = 4
-# Bytes of the tensors inside one network for one patch, as the graph's shapes give them in float32, where the size of
-# patches is free: at most, and as many as stay in a processor's caches. 1080p pictures in patches of that size took a
-# third to two thirds of the time of whole ones, in bfloat16 and in float32, on a Xeon with 2 MiB for each core.
+# Bytes of the tensors inside one network for one patch, where the size of patches is free: at most, as the graph's
+# shapes give them in float32; and as many as stay in a processor's caches. 1080p pictures in patches of twice that size
+# took a third to two thirds of the time of whole ones in float32 on a Xeon with 2 MiB for each core. On an EPYC with
+# 1 MiB a filter of 72 channels takes 91 % of that in this one (416x240; 1080p: 90 %), one of 24 channels 103 % (1080p).
 PATCH_ROOM = 1 << 30
-PATCH_CACHE = 16 << 20
+PATCH_CACHE = 8 << 20
 # Filters that could not be made, remembered so that they are not tried for every picture.
 MAX_FAILURES = 256
 Key = tuple[NnpfCharacteristics, NnpfCharacteristics | None]
@@ -127,6 +128,7 @@ class Filter:
 
     def __init__(self, model: Model, base: NnpfCharacteristics, engines: Engines) -> None:
         self.model, self.base = model, base
+        self._precision = engines.precision
         self._candidates = iter(engines.candidates(model))
         self._refusals: list[str] = []
         self._proved = False  # whether the network has run: engines find out late what they do not cover
@@ -255,7 +257,13 @@ class Filter:
                 process = patch_process(self.base, form, out_bit_depth)
                 engine = self._engine
                 found = plan_patches(
-                    self.model, process, patch, max_batch=engine.max_batch, room=engine.room, arrays=engine.arrays
+                    self.model,
+                    process,
+                    patch,
+                    max_batch=engine.max_batch,
+                    room=engine.room,
+                    arrays=engine.arrays,
+                    precision=self._precision,
                 )
                 self._patchings[form] = found
                 if len(self._patchings) > MAX_FORMATS:
@@ -280,6 +288,10 @@ class Engines:
     def __init__(self, choice: EngineChoice) -> None:
         self._choice = choice
         self._made: dict[str, Engine] = {}
+
+    @property
+    def precision(self) -> Precision:
+        return self._choice.precision
 
     def candidates(self, model: Model) -> list[Callable[[], Engine]]:
         """In order; each is made, and so imported, when it is called."""
@@ -358,6 +370,7 @@ def plan_patches(
     max_batch: int = CPU_MAX_BATCH,
     room: int = CPU_ROOM,
     arrays: Arrays = NUMPY,
+    precision: Precision = "f32",
 ) -> Patching:
     """The patches to use with a model.
 
@@ -366,6 +379,7 @@ def plan_patches(
             choice is the same for all engines and devices: the result of a network that pads depends on it.
         max_batch, room: see `nnpf.engines.Engine`; they decide how many patches go in one run.
         arrays: what the tensors are to be of, also by the engine.
+        precision: as it was asked for: in bfloat16 a patch takes half the memory.
 
     Raises:
         NnpfError: the model does not suit the process.
@@ -395,7 +409,7 @@ def plan_patches(
             choose_patch(
                 process,
                 max_positions=max(1, int(PATCH_ROOM / per_position)),
-                cache_positions=max(1, int(PATCH_CACHE / per_position)),
+                cache_positions=max(1, int(PATCH_CACHE * (2 if precision == "bf16" else 1) / per_position)),
                 strides=strides,
             )
         )
