@@ -5,7 +5,7 @@
     python bench/runner.py --memory                     peak memory at 1080p and 2160p, for 10, 60 and 300 pictures
     python bench/runner.py --nokia PATH [--nokia-f32 PATH]   against Nokia's vvdecapp, as built, and built for float32
     python bench/runner.py --device cuda                on a GPU: the whole job against the bare network
-    python bench/runner.py --all --nokia PATH --nokia-f32 PATH   everything; some 8 minutes on two idle cores
+    python bench/runner.py --all --nokia PATH --nokia-f32 PATH   everything; some 20 minutes on two idle cores
     python bench/runner.py --all --quick                a few pictures each: tries the bench, its figures say nothing
 
 "whole job" is decoding, filtering and writing YUV to /dev/null, through nnpf.runner.apply, between two pictures far

@@ -37,7 +37,7 @@ from vsei.nal import Codec
 
 # Decoded pictures that wait for their filter: enough to keep both busy, little enough for 8K (50 MB each).
 QUEUE_DEPTH = 3
-# Pictures for each network that runs: one in it, one that waits (see nnpf.engines.Settings.callers).
+# Pictures for each network that runs: one in it, one that waits.
 AHEAD = 2
 
 

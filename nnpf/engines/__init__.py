@@ -55,7 +55,7 @@ class Settings:
 
     @property
     def callers(self) -> int:
-        return 2 * self.lanes
+        return self.lanes + 1  # more of them gain next to nothing, and each takes tensors of a picture
 
 
 class Network(Protocol):
@@ -77,7 +77,7 @@ class Network(Protocol):
         tensor input of the engine's `arrays`, and then the result is one, too.
 
         No more than `Settings.lanes` networks run on a CPU at a time; a call beyond waits until one ends. Where one
-        waits for each that runs, no core waits for the tensors of the next picture.
+        waits, no core does for the tensors of the next picture.
 
         The result may lie in the engine's own memory: it is valid until the next call of `run`.
 
