@@ -39,7 +39,8 @@ _ALWAYS = frozenset(("nnpfc_purpose", "nnpfc_id", "nnpfc_base_flag", "nnpfc_mode
 
 # Patch that a model of free size is probed with, in tensor samples; a multiple of every common stride.
 _PROBE = 192
-_LARGEST_STRIDE = 64
+# What networks want sizes to be multiples of; few, for each is tried on the graph, which may be a stranger's.
+_STRIDES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 48, 56, 64)
 
 Elements = Mapping[str, Any]
 
@@ -211,7 +212,7 @@ def _deltas(model: Model, message: NnpfCharacteristics, picture: Format | None) 
 
 def strides(model: Model, last: bool, overlap: int) -> tuple[int, int]:
     """What rows and columns of the input have to be multiples of, so that the output has the size it should: more than
-    1 where the network halves sizes inside, or works in windows. 1 where no number up to _LARGEST_STRIDE will do."""
+    1 where the network halves sizes inside, or works in windows. 1 where none of _STRIDES will do."""
     inp, out = _probed(model, last)
     found = [1, 1]
     for at, axis in enumerate((-3, -2) if last else (-2, -1)):
@@ -229,7 +230,7 @@ def strides(model: Model, last: bool, overlap: int) -> tuple[int, int]:
                 return False
 
         first = max(_PROBE, 2 * overlap + 1)
-        for stride in range(1, _LARGEST_STRIDE + 1):
+        for stride in _STRIDES:
             start = -(-first // stride)
             if all(fits(stride * n) for n in range(start, start + 4)):
                 found[at] = stride

@@ -53,8 +53,8 @@ def _in_one_order(before: ExitStack) -> None:
 
 def _without_transforms(before: ExitStack) -> None:
     # Of cuDNN's flags only this one: `float32` has the others.
-    before.callback(torch._C._set_cudnn_enabled, torch._C._get_cudnn_enabled())
-    torch._C._set_cudnn_enabled(False)
+    before.callback(setattr, torch.backends.cudnn, "enabled", torch.backends.cudnn.enabled)
+    torch.backends.cudnn.enabled = False
 
 
 # No TF32 (10-bit mantissa), and no choice of algorithms by timing.
@@ -62,5 +62,5 @@ float32 = Held(_in_float32)
 # The same bits in every run.
 deterministic = Held(_in_one_order)
 # No kernels that transform their input (FFT, Winograd): partial sums there are no integers. Float networks that run
-# meanwhile in other threads get along without cuDNN.
+# meanwhile in other threads get along without cuDNN. Only inside `float32`, or the two put back each other's changes.
 exact_kernels = Held(_without_transforms)

@@ -96,7 +96,8 @@ class _Graph:
         self.device, self.deterministic = device, deterministic
         self._name = model.name
         self._graph = TorchGraph(model).eval().to(device)
-        self._graph.freeze()
+        with arithmetic.float32.held():
+            self._graph.freeze()
         integer = bool(model.operators & INTEGER_OPERATORS)
         self.exact = integer and self._graph.exact
         self.bf16 = precision == "bf16" and not integer

@@ -25,7 +25,7 @@ class There(Tensor):
 
     @staticmethod
     def __new__(cls, held: Tensor) -> "There":
-        made: There = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made: There = torch.Tensor._make_wrapper_subclass(
             cls, held.shape, held.stride(), held.storage_offset(), dtype=held.dtype, device=GPU
         )
         made.held = held
@@ -48,7 +48,7 @@ class PretendGpu(TorchDispatchMode):
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        name = function._schema.name  # type: ignore[attr-defined]
+        name = function._schema.name
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         there = any(isinstance(tensor, There) for tensor in tensors)
         here = any(not isinstance(tensor, There) and tensor.ndim > 0 for tensor in tensors)
