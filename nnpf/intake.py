@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
@@ -268,11 +268,13 @@ class _Stream:
         return bool(message.fp_current_frame_is_frame0_flag)
 
 
+@lru_cache(maxsize=16)
 def picture_format(form: PictureFormat) -> Format:
     """The format of the cropped picture."""
     return Format(form.width, form.height, form.chroma_format_idc, form.bit_depth_luma, form.bit_depth_chroma)
 
 
+@lru_cache(maxsize=16)
 def _whole_format(form: PictureFormat) -> Format:
     """The format of the picture before it is cropped."""
     return Format(
@@ -370,6 +372,8 @@ def _cropped(frame: Frame, picture: Picture) -> Frame:
         given = replace(given, chroma_format_idc=0, bit_depth_chroma=whole.bit_depth_chroma)
     if given != whole:
         raise NnpfError(f"picture with POC {picture.poc} is {whole} in the stream, and {frame.format} decoded")
+    if wanted == frame.format:
+        return frame
     planes = []
     for at, (rows, columns) in enumerate(wanted.shapes):
         sub_w, sub_h = (1, 1) if at == 0 else (wanted.SubWidthC, wanted.SubHeightC)

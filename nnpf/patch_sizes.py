@@ -12,7 +12,8 @@ from typing import cast
 import numpy as np
 
 from nnpf.errors import NnpfError
-from nnpf.tensors import Ints, PatchProcess
+from nnpf.padding import Ints
+from nnpf.tensors import PatchProcess
 
 # A position of a patch that takes r times the cache costs r ** _CACHE_COST of one inside it. Measured at 1920x1080 with
 # filters of 24, 32 and 72 channels beside other programs: 0.25 where r is 3, 0.5 and more for whole pictures.

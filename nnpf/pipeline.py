@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-# How long a stage that waits goes without looking whether it is still wanted.
-_PATIENCE_S = 0.1
+# What has stopped because enough items wait goes on when so many are left: a decoder that is called for several
+# pictures in turn finds its caches in order for all but the first.
+_LOW = 1
 
 
 class _End(Generic[T]):
-    """Closes a queue: the error that ended the iterator, or None."""
+    """Comes after the last item: the error that ended the iterator, or None."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
@@ -31,17 +32,18 @@ def running_ahead(items: Iterator[T], depth: int, name: str) -> Iterator[Iterato
         items: a generator; it is run and closed in the thread.
         depth: how many items wait at most.
     """
-    waiting: queue.Queue[T | _End[T]] = queue.Queue(depth)
-    stop = threading.Event()
+    waiting: deque[T | _End[T]] = deque()
+    changed = threading.Condition()
+    wanted = True
 
     def put(item: T | _End[T]) -> bool:
-        while not stop.is_set():
-            try:
-                waiting.put(item, timeout=_PATIENCE_S)
-            except queue.Full:
-                continue
-            return True
-        return False
+        with changed:
+            if len(waiting) >= depth:
+                changed.wait_for(lambda: len(waiting) <= min(_LOW, depth - 1) or not wanted)
+            if wanted:
+                waiting.append(item)
+                changed.notify()
+            return wanted
 
     def work() -> None:
         error: BaseException | None = None
@@ -60,7 +62,12 @@ def running_ahead(items: Iterator[T], depth: int, name: str) -> Iterator[Iterato
 
     def results() -> Iterator[T]:
         while True:
-            item = waiting.get()
+            with changed:
+                while not waiting:
+                    changed.wait()
+                item = waiting.popleft()
+                if len(waiting) <= _LOW:
+                    changed.notify()
             if isinstance(item, _End):
                 if item.error is not None:
                     raise item.error
@@ -73,10 +80,8 @@ def running_ahead(items: Iterator[T], depth: int, name: str) -> Iterator[Iterato
     try:
         yield results()
     finally:
-        stop.set()
-        while True:  # make room for a stage that waits to put
-            try:
-                waiting.get_nowait()
-            except queue.Empty:
-                break
+        with changed:
+            wanted = False
+            waiting.clear()
+            changed.notify()
         thread.join()

@@ -57,12 +57,14 @@ class Place:
         shown: as it goes out.
         added: pictures that go out beside it.
         changed: whether an inference made any of these.
+        gone: whether these went out.
     """
 
     item: Item
     shown: Item
     added: list[Item] = field(default_factory=list)
     changed: bool = False
+    gone: bool = False
 
     @property
     def extrapolates(self) -> bool:

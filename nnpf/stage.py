@@ -55,7 +55,7 @@ class Stage:
         self._places: deque[Place] = deque()
         self._complete = True  # whether they go back to the first picture of the stream
         if before is not None:
-            self._places.extend(Place(place.item, place.item) for place in before._places)
+            self._places.extend(Place(place.item, place.item, gone=True) for place in before._places)
             self._complete = before._complete
         self._current = len(self._places)  # the first one that was not the current picture yet
         self._out = len(self._places)  # the first one that did not go out
@@ -103,7 +103,7 @@ class Stage:
             self._out += 1
             yield from self._turns.take(place, next_one)
             # For later inferences what went in is enough.
-            place.shown, place.added = place.item, []
+            place.shown, place.added, place.gone = place.item, [], True
         if ended:
             yield from self._turns.finish()
         self._forget()
@@ -139,9 +139,10 @@ class Stage:
         flags = output_flags(active)
         # What goes nowhere need not be computed at all.
         wanted = [self._target(picture, inputs, flags) for picture in outputs]
-        for gone in islice(self._places, self._out):
-            if any(target is gone for target in wanted):
-                raise NnpfError(f"the picture with POC {gone.item.source.picture.poc} was shown before it was filtered")
+        for target in wanted:
+            if target is not None and target.gone:
+                shown = target.item.source.picture
+                raise NnpfError(f"the picture with POC {shown.poc} was shown before it was filtered")
         if not any(wanted):
             notes.reasons.append(f"NNPFA {active.nnpfc_id} has no effect: no picture of its output is shown")
             return

@@ -23,12 +23,10 @@ import numpy.typing as npt
 from nnpf.arrays import NUMPY, Array, Arrays
 from nnpf.errors import NnpfError
 from nnpf.frames import Format, Frame, Plane
-
-Ints = npt.NDArray[Any]  # of integers
+from nnpf.padding import FIXED, REFLECT, REPLICATE, WRAP, ZERO, Ints, PaddedPlane, as_slice, padded_plane
 
 LUMA, CHROMA, LUMA_CHROMA, QUADS = 0, 1, 2, 3  # nnpfc_inp_order_idc, nnpfc_out_order_idc
 CHANNELS = {LUMA: 1, CHROMA: 2, LUMA_CHROMA: 3, QUADS: 6}
-ZERO, REPLICATE, REFLECT, WRAP, FIXED = 0, 1, 2, 3, 4  # nnpfc_padding_type
 REAL, INTEGER = 0, 1  # nnpfc_inp_format_idc, nnpfc_out_format_idc
 
 # Memory for the input tensor of one picture with all that lies around it. An 8K picture in order 2 takes 0.5 GB;
@@ -82,6 +80,10 @@ class PatchProcess:
             raise NnpfError(f"padding type {self.padding_type} is reserved")
         if self.inp_format_idc not in (REAL, INTEGER) or self.out_format_idc not in (REAL, INTEGER):
             raise NnpfError(f"tensor formats {self.inp_format_idc}, {self.out_format_idc}: one is reserved")
+        if self.padding_type == FIXED:
+            for value, depth in zip(self.padding_values, self.inp.bit_depths, strict=False):
+                if value >> depth:
+                    raise NnpfError(f"the padding value {value} is no sample of {depth} bits")
         if min(self.patch_width, self.patch_height, self.num_input_pics, self.num_output_pics) < 1 or self.overlap < 0:
             raise NnpfError("patch sizes and picture counts are at least 1, the overlap at least 0")
 
@@ -135,122 +137,60 @@ def _unit(order: int, form: Format) -> tuple[int, int]:
 
 # --- where a tensor's samples come from ------------------------------------------------------------------------------
 
-
-def padded_index(coordinates: Ints, size: int, padding_type: int, *, vertical: bool) -> Ints:
-    """The row or column that a coordinate reads, by the padding rule; -1 where the padding value stands instead."""
-    index: Ints
-    if padding_type == REPLICATE:
-        index = np.clip(coordinates, 0, size - 1)
-    elif padding_type == REFLECT:
-        # The standard's Reflect, repeated until the sample lies inside.
-        period = max(1, 2 * (size - 1))
-        index = np.mod(coordinates, period)
-        index = np.minimum(index, period - index) if size > 1 else index
-    elif padding_type == WRAP and not vertical:
-        index = np.mod(coordinates, size)
-    else:
-        index = np.where((coordinates >= 0) & (coordinates < size), coordinates, -1)
-    return index
-
-
-@dataclass(frozen=True, slots=True)
-class _Axis:
-    """One axis of one channel of the extended tensor.
-
-    `index`: what each position reads (-1: padding). Positions `inner` read the plane itself, in `phases`: pairs of a
-    slice of positions and the slice of rows or columns that they read.
-    """
-
-    index: Ints
-    inner: tuple[int, int]
-    phases: tuple[tuple[slice, slice], ...]
-
-
-def _axis(
-    units: int, overlap: int, size: int, *, scale: int, offset: int, divide: int, padding_type: int, vertical: bool
-) -> _Axis:
-    """Coordinates are (unit * scale + offset) / divide, for units from -overlap to units + overlap - 1."""
-    unit = np.arange(-overlap, units + overlap, dtype=np.intp)
-    coordinates = unit * scale + offset
-    # The standard's "/" truncates towards zero: in a 4:2:0 picture luma row -1 takes chroma row 0.
-    coordinates = np.sign(coordinates) * (np.abs(coordinates) // divide)
-    index = padded_index(coordinates, size, padding_type, vertical=vertical)
-    # Units from 0 on are inside the plane until it ends.
-    count = min(units + overlap, max(0, -(-(size * divide - offset) // scale)))
-    first, last = overlap, overlap + count
-    if divide == 1:
-        phases: tuple[tuple[slice, slice], ...] = (
-            (slice(first, last), slice(offset, offset + scale * (count - 1) + 1, scale)),
-        )
-    else:  # each sample is read `divide` times
-        phases = tuple(
-            (slice(first + phase, last, divide), slice(0, -(-(count - phase) // divide)))
-            for phase in range(min(divide, count))
-        )
-    return _Axis(index, (first, last), phases if count else ())
-
-
-@dataclass(frozen=True, slots=True)
-class _Border:
-    """Positions of a channel of the extended tensor around those that read the plane itself.
-
-    `spans`: slices of rows and columns, with the part of `rows` or `columns` that belongs to each. `rows`, `columns`:
-    what they read, shaped to index a plane together, in arrays of the library. `padded`: where the padding value stands
-    instead; None: nowhere.
-    """
-
-    spans: tuple[tuple[slice, slice], ...]
-    parts: tuple[tuple[slice, slice], ...]
-    rows: Array
-    columns: Array
-    padded: Array | None
-
-
-def _borders(rows: _Axis, columns: _Axis, arrays: Arrays) -> tuple[_Border, ...]:
-    """Above and below, then left and right."""
-    (top, bottom), (left, right) = rows.inner, columns.inner
-    height, width = rows.index.size, columns.index.size
-    every, inside = slice(None), slice(top, bottom)
-    sides = (
-        (
-            ((slice(0, top), every), (slice(bottom, None), every)),
-            ((slice(0, top), every), (slice(top, None), every)),
-            np.r_[0:top, bottom:height],
-            np.arange(width),
-        ),
-        (
-            ((inside, slice(0, left)), (inside, slice(right, None))),
-            ((every, slice(0, left)), (every, slice(left, None))),
-            np.arange(top, bottom),
-            np.r_[0:left, right:width],
-        ),
-    )
-    found = []
-    for spans, parts, chosen_rows, chosen_columns in sides:
-        if chosen_rows.size and chosen_columns.size:
-            from_rows = rows.index[chosen_rows][:, np.newaxis]
-            from_columns = columns.index[chosen_columns][np.newaxis]
-            padded = (from_rows < 0) | (from_columns < 0)
-            found.append(
-                _Border(
-                    spans,
-                    parts,
-                    arrays.constant(np.maximum(from_rows, 0)),
-                    arrays.constant(np.maximum(from_columns, 0)),
-                    arrays.constant(padded) if padded.any() else None,
-                )
-            )
-    return tuple(found)
+Run = tuple[slice, slice]
 
 
 @dataclass(frozen=True, slots=True)
 class _Channel:
-    """One channel of the input tensor: its plane, both axes, and what lies around the plane."""
+    """One channel of the input tensor: a plane, and for rows and columns the positions of the tensor, each with those
+    that it takes of the padded plane."""
 
     plane: int
-    rows: _Axis
-    columns: _Axis
-    borders: tuple[_Border, ...]
+    rows: tuple[Run, ...]
+    columns: tuple[Run, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How a channel reads rows or columns of its plane: unit after unit, (unit * scale + offset) / divide."""
+
+    scale: int = 1
+    offset: int = 0
+    divide: int = 1
+
+    def coordinates(self, units: range) -> Ints:
+        multiplied = np.arange(units.start, units.stop, dtype=np.intp) * self.scale + self.offset
+        # The standard's "/" truncates towards zero: in a 4:2:0 picture luma row -1 takes chroma row 0.
+        divided: Ints = np.sign(multiplied) * (np.abs(multiplied) // self.divide)
+        return divided
+
+    def runs(self, units: range, first: int) -> tuple[Run, ...]:
+        """Positions in the tensor and what they read, in slices, of a plane whose first position is `first`. With
+        `divide` > 1 each sample is read that many times, by positions that lie apart in a slice of their own."""
+        positions = self.coordinates(units) - first
+        step = self.scale if self.divide == 1 else 1
+        runs = []
+        for phase in range(min(self.divide, positions.size)):
+            read = positions[phase :: self.divide]
+            ends = [*(np.flatnonzero(np.diff(read) != step) + 1).tolist(), read.size]
+            for start, end in zip([0, *ends], ends, strict=False):
+                into = slice(phase + start * self.divide, phase + (end - 1) * self.divide + 1, self.divide)
+                runs.append((into, slice(int(read[start]), int(read[end - 1]) + 1, step)))
+        return tuple(runs)
+
+
+def _readings(order: int, form: Format) -> list[tuple[int, _Reading, _Reading]]:
+    """For each channel of a picture its plane, and how it reads rows and columns."""
+    once = _Reading()
+    luma, chroma = [(0, once, once)], [(1, once, once), (2, once, once)]
+    if order == LUMA:
+        return luma
+    if order == CHROMA:
+        return chroma
+    if order == LUMA_CHROMA:
+        rows, columns = _Reading(divide=form.SubHeightC), _Reading(divide=form.SubWidthC)
+        return luma + [(plane, rows, columns) for plane in (1, 2)]
+    return [(0, _Reading(2, at >> 1), _Reading(2, at & 1)) for at in range(4)] + chroma
 
 
 class PatchPlan:
@@ -303,7 +243,7 @@ class PatchPlan:
                 f"patches of {patch[1]}x{patch[0]} with an overlap of {process.overlap} make an input tensor of "
                 f"{size_bytes >> 20} MiB for {process.inp}; at most {MAX_TENSOR_BYTES >> 20} are taken"
             )
-        self._channels = self._make_channels()
+        self._make_channels()
         self.patch_shape = self._layout(
             (process.inp_channels, patch[0] + margin, patch[1] + margin), process.num_input_pics
         )
@@ -327,38 +267,28 @@ class PatchPlan:
             return (rows, columns, folded) if self.process.component_last else (folded, rows, columns)
         return (pictures, rows, columns, channels) if self.process.component_last else (pictures, *shape)
 
-    def _make_channels(self) -> list[_Channel]:
-        process, form = self.process, self.process.inp
-        shapes = form.shapes
-        units = (self.grid[0] * self.patch[0], self.grid[1] * self.patch[1])
-
-        def channel(
-            plane: int, scale: int = 1, offset: tuple[int, int] = (0, 0), divide: tuple[int, int] = (1, 1)
-        ) -> _Channel:
-            axes = [
-                _axis(
-                    units[axis],
-                    process.overlap,
-                    shapes[plane][axis],
-                    scale=scale,
-                    offset=offset[axis],
-                    divide=divide[axis],
-                    padding_type=process.padding_type,
-                    vertical=axis == 0,
-                )
-                for axis in (0, 1)
-            ]
-            return _Channel(plane, axes[0], axes[1], _borders(axes[0], axes[1], self.arrays))
-
-        order = process.inp_order_idc
-        if order == LUMA:
-            return [channel(0)]
-        if order == CHROMA:
-            return [channel(1), channel(2)]
-        if order == LUMA_CHROMA:
-            sub = (form.SubHeightC, form.SubWidthC)
-            return [channel(0), channel(1, divide=sub), channel(2, divide=sub)]
-        return [*(channel(0, 2, (at >> 1, at & 1)) for at in range(4)), channel(1), channel(2)]
+    def _make_channels(self) -> None:
+        """The channels of one picture; and how far each plane is read beyond its ends."""
+        process = self.process
+        overlap = process.overlap
+        units = [range(-overlap, count * size + overlap) for count, size in zip(self.grid, self.patch, strict=True)]
+        readings = _readings(process.inp_order_idc, process.inp)
+        self._padded: dict[int, PaddedPlane] = {}
+        for plane in sorted({plane for plane, *_ in readings}):
+            ends = []
+            for axis in (0, 1):
+                read = [of[axis].coordinates(units[axis]) for at, *of in readings if at == plane]
+                ends.append((min(int(one[0]) for one in read), max(int(one[-1]) for one in read) + 1))
+            size = process.inp.shapes[plane]
+            self._padded[plane] = padded_plane(ends[0], ends[1], size, process.padding_type, self.arrays)
+        self._channels = [
+            _Channel(
+                plane,
+                rows.runs(units[0], self._padded[plane].rows.first),
+                columns.runs(units[1], self._padded[plane].columns.first),
+            )
+            for plane, rows, columns in readings
+        ]
 
     # --- input ---
 
@@ -382,10 +312,12 @@ class PatchPlan:
         for at, (picture, channels) in enumerate(zip(pictures, tensor, strict=True)):
             if picture.format != process.inp:
                 raise NnpfError(f"input picture of {picture.format}, {process.inp} is wanted")
-            used = {channel.plane for channel in self._channels}
-            planes = {plane: self.arrays.plane(picture.planes[plane]) for plane in used}
-            for channel, target in zip(self._channels, channels, strict=False):
-                self._fill(channel, planes[channel.plane], target)
+            for plane, padded in self._padded.items():
+                value = process.padding_values[plane] if process.padding_type == FIXED else 0
+                samples = padded.around(self.arrays.plane(picture.planes[plane]), value, self.arrays)
+                for channel, target in zip(self._channels, channels, strict=False):
+                    if channel.plane == plane:
+                        self._fill(channel, samples, target)
             if process.strength:
                 channels[-1] = self._strength_value(strengths[at])
         return into
@@ -398,32 +330,14 @@ class PatchPlan:
         depth = process.inp_tensor_bit_depths[process.inp_order_idc == CHROMA]
         return math.floor(strength * ((1 << depth) - 1))
 
-    def _fill(self, channel: _Channel, plane: Array, target: Array) -> None:
-        rows, columns = channel.rows, channel.columns
-        for into_rows, from_rows in rows.phases:
-            for into_columns, from_columns in columns.phases:
-                samples, into = plane[from_rows, from_columns], target[into_rows, into_columns]
-                self._convert_input(self.arrays, samples, into, channel.plane)
-        for border in channel.borders:
-            samples = plane[border.rows, border.columns]
-            values = self.arrays.empty(tuple(samples.shape), self.dtype)
-            self._convert_input(self.arrays, samples, values, channel.plane)
-            if border.padded is not None:
-                values[border.padded] = self._padding_value(channel.plane)
-            for span, part in zip(border.spans, border.parts, strict=True):
-                target[span] = values[part]
+    def _fill(self, channel: _Channel, samples: Array, target: Array) -> None:
+        for into_rows, from_rows in channel.rows:
+            for into_columns, from_columns in channel.columns:
+                self._convert_input(samples[from_rows, from_columns], target[into_rows, into_columns], channel.plane)
 
-    def _padding_value(self, plane: int) -> float:
-        if self.process.padding_type != FIXED:
-            return 0
-        value = np.full((1, 1), self.process.padding_values[plane], np.uint16)
-        converted = np.empty((1, 1), self.dtype)
-        self._convert_input(NUMPY, value, converted, plane)
-        return converted.item()  # type: ignore[no-any-return]
-
-    def _convert_input(self, arrays: Arrays, samples: Array, target: Array, plane: int) -> None:
+    def _convert_input(self, samples: Array, target: Array, plane: int) -> None:
         """InpY and InpC."""
-        process = self.process
+        process, arrays = self.process, self.arrays
         depth = process.inp.bit_depths[plane]
         if process.inp_format_idc == REAL:
             arrays.real_input(samples, (1 << depth) - 1, target)
@@ -548,7 +462,7 @@ class PatchPlan:
         ):
             last = np.minimum(np.arange(-(-length // sub), dtype=np.intp) * sub + sub - 1, length - 1)
             patch, inside = np.divmod(last, size)
-            found = _as_slice(patch * size + inside // sub * sub)
+            found = as_slice(patch * size + inside // sub * sub)
             positions.append(found if isinstance(found, slice) else self.arrays.constant(found))
         return positions[0], positions[1]
 
@@ -612,13 +526,3 @@ class PatchPlan:
         shift = process.out_tensor_bit_depths[plane > 0] - depth
         wide = (wide + (1 << (shift - 1))) >> shift if shift > 0 else wide << -shift
         target[...] = self.arrays.clipped(wide, highest)
-
-
-def _as_slice(positions: Ints) -> slice | Ints:
-    """Evenly spaced positions as a slice, which is a view; others as they are, which is a copy."""
-    if positions.size < 2:
-        return slice(int(positions[0]), int(positions[0]) + 1)
-    step = int(positions[1] - positions[0])
-    if step > 0 and bool((np.diff(positions) == step).all()):
-        return slice(int(positions[0]), int(positions[-1]) + 1, step)
-    return positions

@@ -34,15 +34,27 @@ def test_it_runs_ahead_and_no_further_than_its_depth() -> None:
             made.append(number)
             yield number
 
-    with running_ahead(numbers(), 4, "numbers") as items:
-        assert next(items) == 0
+    def made_in_time(count: int) -> int:
         deadline = time.monotonic() + 5
-        while len(made) < 6 and time.monotonic() < deadline:
+        while len(made) < count and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(0.05)
-        # One is in use, four wait, one is held by the thread that waits for room.
-        assert made == list(range(6))
-        assert list(items) == list(range(1, 50))
+        return len(made)
+
+    with running_ahead(numbers(), 4, "numbers") as items:
+        # Four wait, one is held by the thread that waits for room.
+        assert made_in_time(5) == 5
+        # It goes on when one is left, and makes several in turn.
+        assert [next(items), next(items)] == [0, 1]
+        assert made_in_time(5) == 5
+        assert next(items) == 2
+        assert made_in_time(8) == 8
+        assert list(items) == list(range(3, 50))
+
+
+def test_one_item_ahead_is_enough() -> None:
+    with running_ahead(iter(range(20)), 1, "count") as items:
+        assert list(items) == list(range(20))
 
 
 def test_leaving_early_closes_the_iterator_and_ends_the_thread() -> None:

@@ -287,6 +287,7 @@ def test_a_picture_in_float16_may_have_any_sum() -> None:
     [
         ({"inp_order_idc": 4}, "input order 4 is reserved"),
         ({"padding_type": 5}, "padding type 5 is reserved"),
+        ({"padding_type": 4, "padding_values": (0, 0, 256)}, "the padding value 256 is no sample of 8 bits"),
         ({"out": Format(16, 8, 3), "out_order_idc": 3}, "order 3 is for 4:2:0"),
         ({"inp": Format(16, 8, 0)}, "input order 2 needs chroma"),
         ({"out_format_idc": 9}, "reserved"),
