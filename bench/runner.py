@@ -11,8 +11,8 @@
 "whole job" is decoding, filtering and writing YUV to /dev/null, through nnpf.runner.apply, between two pictures far
 from both ends of the stream: starting and compiling are not in it. "bare network" is nothing but the network on the
 same tensors, packed beforehand, in the same patches, in the faster of two forms: one picture at a time on all cores, or
-as many at a time as the job filters. Job and network take turns, and each ratio is that of medians. CPU seconds are
-given too: they change less where the machine is busy.
+as many at a time as the job filters. Job and network take turns of a second or so, the job waiting meanwhile, and each
+ratio is that of medians. CPU seconds are given too: they change less where the machine is busy.
 
 Exit code 3 when a goal is missed.
 """
@@ -62,8 +62,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 SAMPLE, FILTER = ROOT / "samples/bbb_q37.266", ROOT / "samples/filters/small.onnx"
 ROUNDS = 3
-# Pictures at the end that are not timed: as many as are under way at a time. At the start it is more: the memory that
-# is used again and again has to be there first, too.
+# As many pictures as are under way at a time.
 EDGE = QUEUE_DEPTH + AHEAD * lanes_for(0)
 CONSTANT = {"constant_patch_size_flag": 1, "patch_width_minus1": 63, "patch_height_minus1": 63}
 
@@ -183,14 +182,14 @@ class Case:
     stream: Path
     model_path: Path
     model: Model
-    pictures: int  # timed: many times what is under way, which may be done or not when the time begins and ends
+    pictures: int  # in a turn: many times what is under way, which may be done or not when the time begins and ends
+    turns: int
     elements: dict[str, int]
-    rounds: int = ROUNDS
 
     @property
     def start(self) -> int:
-        """Pictures that come before those that are timed."""
-        return max(EDGE, self.pictures // 8)
+        """Pictures that come before those that are timed. Memory that is used again and again has to be there, too."""
+        return max(EDGE, self.pictures // 2)
 
     @cached_property
     def message(self) -> NnpfCharacteristics:
@@ -209,16 +208,18 @@ def job(units: list[NalUnit], root: Path, codec: Codec = Codec.VVC, **options: A
             yield shown
 
 
-def timed_job(case: Case, units: list[NalUnit], **options: Any) -> tuple[float, float]:
-    """Seconds and CPU seconds of one picture, when all stages are full."""
+def timed_turns(case: Case, units: list[NalUnit], **options: Any) -> Generator[tuple[float, float], None, None]:
+    """Turn after turn of one job, seconds and CPU seconds of one picture when all stages are full."""
     pictures = job(units, case.model_path.parent, **options)
-    for _ in itertools.islice(pictures, case.start):
-        pass
-    start, busy = time.perf_counter(), time.process_time()
-    count = sum(1 for _ in itertools.islice(pictures, case.pictures))
-    seconds, cpu = time.perf_counter() - start, time.process_time() - busy
-    pictures.close()
-    return seconds / count, cpu / count
+    seconds = 0.0
+    for turn in itertools.count():
+        for _ in itertools.islice(pictures, EDGE if turn else case.start):
+            pass  # what was made between two turns
+        start, busy = time.perf_counter(), time.process_time()
+        count = sum(1 for _ in itertools.islice(pictures, case.pictures))
+        seconds, cpu = (time.perf_counter() - start) / count, (time.process_time() - busy) / count
+        time.sleep(EDGE * seconds)  # until nothing is under way that would disturb others
+        yield seconds, cpu
 
 
 def first_picture(stream: Path) -> Frame:
@@ -319,14 +320,14 @@ def measure(case: Case, precision: Precision, *, engine: str = "openvino", devic
     forms = [
         Bare(case, frame, Settings(lanes=count, precision=precision), engine, device) for count in sorted({1, lanes})
     ]
-    total = case.pictures + case.start + EDGE
+    total = case.start + case.turns * (case.pictures + EDGE)
     count = sum(1 for _ in decoded_pictures(nal_units(case.stream), Codec.VVC, check_hashes=False))
     units = case.units(-(-total // count))
     options = {"engine": engine, "device": device, "precision": precision}
     jobs, loops = [], []
     bares: list[list[tuple[float, float]]] = [[] for _ in forms]
-    for _ in range(case.rounds):
-        jobs.append(timed_job(case, units, **options))
+    for whole_job in itertools.islice(timed_turns(case, units, **options), case.turns):
+        jobs.append(whole_job)
         for form, results in zip(forms, bares, strict=True):
             results.append(form.run(max(2 * lanes, case.pictures)))
         if engine == "openvino":
@@ -366,21 +367,21 @@ def goal(name: str, value: float, bound: float, *, most: bool = False) -> None:
 def cases(*, shared: bool, scratch: Path, quick: bool = False) -> list[Case]:
     first = load(FILTER)
     found = [
-        Case("sample filter, free patch size", SAMPLE, FILTER, first, 256, {}),
-        Case("sample filter, constant patches", SAMPLE, FILTER, first, 160, CONSTANT),
+        Case("sample filter, free patch size", SAMPLE, FILTER, first, 64, 15, {}),
+        Case("sample filter, constant patches", SAMPLE, FILTER, first, 48, 11, CONSTANT),
     ]
     if shared:
         peer_path, free_path = SHARED / "peer/nokia/model3.onnx", scratch / "model3_free.onnx"
         peer, free = load(peer_path), load(free_path)
         large = SHARED / "conformance/SLICES_A_HUAWEI_3.bit"
         found += [
-            Case("peer filter, free patch size", SAMPLE, free_path, free, 96, {}),
-            Case("peer filter, constant patches", SAMPLE, peer_path, peer, 64, CONSTANT),
-            Case("sample filter, free patch size", large, FILTER, first, 24, {}, rounds=2),
-            Case("peer filter, free patch size", large, free_path, free, 16, {}, rounds=2),
-            Case("peer filter, constant patches", large, peer_path, peer, 12, CONSTANT, rounds=2),
+            Case("peer filter, free patch size", SAMPLE, free_path, free, 32, 9, {}),
+            Case("peer filter, constant patches", SAMPLE, peer_path, peer, 24, 9, CONSTANT),
+            Case("sample filter, free patch size", large, FILTER, first, 12, 5, {}),
+            Case("peer filter, free patch size", large, free_path, free, 8, 3, {}),
+            Case("peer filter, constant patches", large, peer_path, peer, 8, 3, CONSTANT),
         ]
-    return [replace(case, pictures=4, rounds=1) for case in found] if quick else found
+    return [replace(case, pictures=4, turns=1) for case in found] if quick else found
 
 
 def precision_difference(case: Case) -> None:
