@@ -186,11 +186,6 @@ class Case:
     turns: int
     elements: dict[str, int]
 
-    @property
-    def start(self) -> int:
-        """Pictures that come before those that are timed. Memory that is used again and again has to be there, too."""
-        return max(EDGE, self.pictures // 2)
-
     @cached_property
     def message(self) -> NnpfCharacteristics:
         """As `nnpf inject` makes it for this stream."""
@@ -213,8 +208,10 @@ def timed_turns(case: Case, units: list[NalUnit], **options: Any) -> Generator[t
     pictures = job(units, case.model_path.parent, **options)
     seconds = 0.0
     for turn in itertools.count():
-        for _ in itertools.islice(pictures, EDGE if turn else case.start):
-            pass  # what was made between two turns
+        # First come pictures that were made before the job waited, then those in whose time all stages fill again. The
+        # lanes start together, so pictures come in pairs: every other turn begins between the two of a pair.
+        for _ in itertools.islice(pictures, max(2 * EDGE, 0 if turn else case.pictures // 2) + turn % lanes_for(0)):
+            pass
         start, busy = time.perf_counter(), time.process_time()
         count = sum(1 for _ in itertools.islice(pictures, case.pictures))
         seconds, cpu = (time.perf_counter() - start) / count, (time.process_time() - busy) / count
@@ -320,7 +317,7 @@ def measure(case: Case, precision: Precision, *, engine: str = "openvino", devic
     forms = [
         Bare(case, frame, Settings(lanes=count, precision=precision), engine, device) for count in sorted({1, lanes})
     ]
-    total = case.start + case.turns * (case.pictures + EDGE)
+    total = case.pictures + case.turns * (case.pictures + 2 * EDGE + lanes)
     count = sum(1 for _ in decoded_pictures(nal_units(case.stream), Codec.VVC, check_hashes=False))
     units = case.units(-(-total // count))
     options = {"engine": engine, "device": device, "precision": precision}
@@ -367,19 +364,19 @@ def goal(name: str, value: float, bound: float, *, most: bool = False) -> None:
 def cases(*, shared: bool, scratch: Path, quick: bool = False) -> list[Case]:
     first = load(FILTER)
     found = [
-        Case("sample filter, free patch size", SAMPLE, FILTER, first, 64, 15, {}),
-        Case("sample filter, constant patches", SAMPLE, FILTER, first, 48, 11, CONSTANT),
+        Case("sample filter, free patch size", SAMPLE, FILTER, first, 64, 16, {}),
+        Case("sample filter, constant patches", SAMPLE, FILTER, first, 48, 12, CONSTANT),
     ]
     if shared:
         peer_path, free_path = SHARED / "peer/nokia/model3.onnx", scratch / "model3_free.onnx"
         peer, free = load(peer_path), load(free_path)
         large = SHARED / "conformance/SLICES_A_HUAWEI_3.bit"
         found += [
-            Case("peer filter, free patch size", SAMPLE, free_path, free, 32, 9, {}),
-            Case("peer filter, constant patches", SAMPLE, peer_path, peer, 24, 9, CONSTANT),
-            Case("sample filter, free patch size", large, FILTER, first, 12, 5, {}),
-            Case("peer filter, free patch size", large, free_path, free, 8, 3, {}),
-            Case("peer filter, constant patches", large, peer_path, peer, 8, 3, CONSTANT),
+            Case("peer filter, free patch size", SAMPLE, free_path, free, 32, 8, {}),
+            Case("peer filter, constant patches", SAMPLE, peer_path, peer, 24, 8, CONSTANT),
+            Case("sample filter, free patch size", large, FILTER, first, 32, 2, {}),
+            Case("peer filter, free patch size", large, free_path, free, 32, 2, {}),
+            Case("peer filter, constant patches", large, peer_path, peer, 32, 2, CONSTANT),
         ]
     return [replace(case, pictures=4, turns=1) for case in found] if quick else found
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -38,12 +38,13 @@ CodecName = Literal["vvc", "hevc", "h264"]
 class CodedPicture:
     """The NAL units of one picture unit, as an Annex B byte stream.
 
-    `after_eos`: an end of sequence stands between the picture before and this one.
+    `after_eos`: an end of sequence stands between the picture before and this one. `eight_bit`: of its samples.
     """
 
     data: bytes
     decode_index: int
     after_eos: bool = False
+    eight_bit: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +65,6 @@ def decode(
     pictures: Iterable[CodedPicture],
     codec: CodecName,
     *,
-    eight_bit: bool,
     threads: int = 0,
     crop: bool = True,
     on_fault: Callable[[str], None] | None = None,
@@ -76,7 +76,6 @@ def decode(
 
     Args:
         pictures: in decoding order, one layer.
-        eight_bit: some picture has 8-bit samples; chooses the repair of the AVX2 fault (see `_without_avx2`).
         threads: 0 = as many as the machine has cores.
         crop: False gives the whole decoded picture, as the decoded picture hash SEI sees it.
         on_fault: is told what the decoder refuses, and decoding goes on with the next picture.
@@ -84,8 +83,8 @@ def decode(
     Raises:
         NnpfError: the decoder refuses the stream, or without `on_fault` a picture.
     """
-    repair: AbstractContextManager[None] = _without_avx2() if codec == "vvc" and eight_bit else nullcontext()
-    with repair, steps.steps() as doing:
+    repaired = codec != "vvc"
+    with ExitStack() as repair, steps.steps() as doing:
         context = av.CodecContext.create(codec, "r")
         context.thread_count = threads
         context.flags |= _UNALIGNED
@@ -94,6 +93,10 @@ def decode(
         if not crop:
             context.options = {"apply_cropping": "0"}
         for picture in pictures:
+            if picture.eight_bit and not repaired:
+                # From the first such picture on: with its parameter sets the decoder chooses the code to run.
+                repair.enter_context(_without_avx2())
+                repaired = True
             if picture.after_eos:
                 # FFmpeg ignores an end of sequence that comes before a CRA picture and shows the RASL pictures after
                 # it. Emptied and flushed, the decoder treats the CRA as the start of a stream, as it must.
@@ -137,7 +140,10 @@ def decode_file(path: str | Path, *, threads: int = 0) -> Iterator[DecodedFrame]
                     if packet.size == 0:
                         continue
                     packet.pts = packet.dts = index
-                    yield from _frames(context, packet, index, doing)
+                    for decoded in _frames(context, packet, index, doing):
+                        if context.name == "vvc" and deep and decoded.frame.format.bit_depth_luma == 8:
+                            raise NnpfError("changes from more than 8 bits to 8")
+                        yield decoded
                     index += 1
                 if index == 0:
                     raise NnpfError("holds no coded picture")

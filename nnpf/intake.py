@@ -315,23 +315,19 @@ def _decoded(
     first = next(units, None)
     if first is None:
         raise _no_picture(layer_id)
-    # The decoder must know before it starts whether any picture has 8 bits. The first one tells; a change is refused.
-    eight_bit = first[1].format.bit_depth_luma == 8
     threads = threads_for(_whole_format(first[1].format))
 
     def coded() -> Iterator[CodedPicture]:
         after_eos = False
         held: CodedPicture | None = None
         for unit, picture in chain((first,), units):
-            if (picture.format.bit_depth_luma == 8) != eight_bit:
-                raise NnpfError("the bit depth changes between 8 and more inside the stream; decode it in parts")
             data = layer.of(unit, picture)
             if held is not None and picture.second_field:  # FFmpeg wants a frame's fields together
                 held = replace(held, data=held.data + data)
             else:
                 if held is not None:
                     yield held
-                held = CodedPicture(data, picture.decode_index, after_eos)
+                held = CodedPicture(data, picture.decode_index, after_eos, picture.format.bit_depth_luma == 8)
             after_eos = any(header is not None and header.name in ("EOS", "EOB") for header in unit.headers)
         if held is not None:
             yield held
@@ -341,7 +337,7 @@ def _decoded(
     way_out = "give decoded pictures as YUV, or --keep-going"
     on_fault = partial(faults.note, way_out=way_out)
     name = _DECODERS[codec]
-    for decoded in decode(coded(), name, eight_bit=eight_bit, threads=threads, crop=False, on_fault=on_fault):
+    for decoded in decode(coded(), name, threads=threads, crop=False, on_fault=on_fault):
         notes = stream.pending.get(decoded.decode_index)
         if notes is None:
             continue  # decoders give pictures that are not to be output; the bitstream decides

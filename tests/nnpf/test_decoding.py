@@ -81,7 +81,7 @@ def test_what_is_no_video_is_one_clear_error(tmp_path: Path) -> None:
 def test_a_broken_picture_is_one_clear_error() -> None:
     # An IDR slice without any parameter sets.
     with pytest.raises(NnpfError, match="picture 3 in decoding order"):
-        list(decode([CodedPicture(b"\0\0\0\1\0\x39\x80\x12\x34", 3)], "vvc", eight_bit=False))
+        list(decode([CodedPicture(b"\0\0\0\1\0\x39\x80\x12\x34", 3)], "vvc"))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_other_codecs_give_each_picture_with_its_place_in_decoding_order(
         packets += [(packet.pts, bytes(packet)) for packet in context.encode(frame)]
     order = [pts for pts, _ in packets]
     assert order != sorted(order)
-    decoded = list(decode([CodedPicture(data, at) for at, (_, data) in enumerate(packets)], codec, eight_bit=True))
+    decoded = list(decode([CodedPicture(data, at, eight_bit=True) for at, (_, data) in enumerate(packets)], codec))
     assert [order[item.decode_index] for item in decoded] == list(range(12))
     for at, item in enumerate(decoded):
         assert abs(float(item.frame.planes[0].mean()) - (20 + 15 * at)) < 5
@@ -124,7 +124,7 @@ with open(sys.argv[1], "rb") as file:
     units = picture_units(split(read_chunks(file)), Codec.AVC)
     coded = [CodedPicture(b"".join(n.to_bytes() for n in u.units), k, False) for k, u in enumerate(units)]
 for number in range(1000):
-    frames = decode(iter(coded), "h264", eight_bit=True, threads=4)
+    frames = decode(iter(coded), "h264", threads=4)
     for _ in zip(range(number % 7 + 1), frames):
         pass
     frames.close()

@@ -171,6 +171,24 @@ def test_pictures_whose_size_changes(shared: Path, tmp_path: Path) -> None:
     )
 
 
+def test_bit_depths_that_change(shared: Path, samples: Path, tmp_path: Path) -> None:
+    """10, 8, 12 and 8 bits in one stream; FFmpeg's fault at 8 bits is avoided from the first such picture on."""
+    luma_model(tmp_path, WEIGHTS[SHARP], f"{SHARP}.onnx")
+    placed: list[tuple[str, Message]] = [("clvs_start", base(SHARP)), ("all", activation(SHARP, no_prev_clvs_flag=1))]
+    ten, eight = samples / "bbb_q37.266", shared / "vectors/streams/ldb_vtm_mix_q37_33f.266"
+    twelve = shared / "conformance/12b420Ivvc1_A_InterDigital_2.bit"
+    parts = [ten, eight, twelve, eight]
+    joined = tmp_path / "joined.266"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    shown = run(with_messages(joined, placed), Codec.VVC, ModelSources(tmp_path))
+    alone = {part: run(with_messages(part, placed), Codec.VVC, ModelSources(tmp_path)) for part in set(parts)}
+    wanted = [picture for part in parts for picture in alone[part]]
+    assert [picture.frame.format for picture in shown] == [picture.frame.format for picture in wanted]
+    assert md5(picture.frame for picture in shown) == md5(picture.frame for picture in wanted)
+    assert {picture.record.hash_check for picture in shown[65 : 65 + 33]} == {"matches"}
+    assert all(picture.record.applied for picture in shown)
+
+
 def test_pictures_that_are_not_output_are_no_input_pictures(shared: Path, tmp_path: Path) -> None:
     chain = [(SOFT, PERSISTS), (AFTER, PERSISTS | SHIFTED)]
     shown = assert_shown(conformance(shared, "POUT_A_Sharplabs_2"), tmp_path, chain)

@@ -99,9 +99,15 @@ def test_the_pictures_stay_the_same(shared, tmp_path, spec, name):
 
 def decoded(path: Path) -> list[str]:
     units = [u for u in picture_units(split([path.read_bytes()]), Codec.VVC) if u.picture is not None]
-    pictures = [CodedPicture(b"".join(n.to_bytes() for n in u.units), u.picture.decode_index) for u in units]
-    eight_bit = units[0].picture.format.bit_depth_luma == 8
-    frames = decode(pictures, "vvc", eight_bit=eight_bit)
+    pictures = [
+        CodedPicture(
+            b"".join(n.to_bytes() for n in u.units),
+            u.picture.decode_index,
+            eight_bit=u.picture.format.bit_depth_luma == 8,
+        )
+        for u in units
+    ]
+    frames = decode(pictures, "vvc")
     return [hashlib.md5(b"".join(bytes(p.data) for p in f.frame.file_planes())).hexdigest() for f in frames]
 
 
