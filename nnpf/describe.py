@@ -7,7 +7,6 @@ shapes, the parameters and the operations of the graph say; the default, which i
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from fractions import Fraction
@@ -28,8 +27,6 @@ ONNX_TAG = "tag:onnx.ai,2017:onnx"
 # Neither PyTorch nor the standard has a tag for the format of torch.export; this one is of this program's making.
 PT2_TAG = "tag:pytorch.org,2025:torch.export"
 NNC_TAG = "tag:iso.org,2023:15938-17"  # H.274 8.28.1.2
-
-_NUMBER = re.compile(r"-?[0-9]{1,10}")
 
 CHANNELS_OF_ORDER = {0: 1, 1: 2, 2: 3, 3: 6}
 _ORDER_OF_CHANNELS = {channels: order for order, channels in CHANNELS_OF_ORDER.items()}
@@ -66,12 +63,18 @@ def characteristics(
         VseiError: an element that the message does not have.
         NnpfError: a property can neither be derived nor was it given.
     """
+    given = {name: value for name, value in given.items() if value is not None}
     present = given.get("nnpfc_property_present_flag", int(bool(identity["nnpfc_base_flag"] or given.keys() - _ALWAYS)))
     values = {**identity, "nnpfc_property_present_flag": present, **given}
-    if present and model is not None:
-        values = {**_derived(model, given), **values}
     usual = {"nnpfc_purpose": nnpf.VISUAL_QUALITY, "nnpfc_padding_type": 1, "nnpfc_input_pic_filtering_flag": 1}
     usual |= defaults
+
+    if present and model is not None:
+        # Of what is given a wrong kind or size is told before anything is worked out with it. (What belongs to elements
+        # that are derived is no part of the message yet.)
+        told = {**_metadata(model), **values}
+        elements.complete(NnpfCharacteristics, nnpf.nnpfc, told, usual, superfluous=True)
+        values = {**_derived(model, given), **values}
 
     def made(values: Elements) -> NnpfCharacteristics:
         return elements.complete(NnpfCharacteristics, nnpf.nnpfc, with_implied(values, usual), usual)
@@ -144,7 +147,7 @@ def _metadata(model: Model) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for entry in model.proto.metadata_props:
         if entry.key.startswith("nnpfc_"):
-            found[entry.key] = int(entry.value) if _NUMBER.fullmatch(entry.value) else entry.value
+            found[entry.key] = elements.element_value(entry.key, entry.value)
     return found
 
 

@@ -5,13 +5,15 @@ Bytes are {hex: "00ff"}, or {file: NAME} where there are many.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from functools import lru_cache
 from typing import Any, cast
 
 from vsei import messages
 from vsei.errors import VseiError
-from vsei.messages import Message, form
+from vsei.messages import Message, NnpfActivation, NnpfCharacteristics, form
 from vsei.messages.form import Description
 from vsei.nal import Codec
 from vsei.sei import SeiMessage
@@ -21,6 +23,9 @@ from vsei.syntax import Completer, Syntax, Value, key_of, subscripted
 MAX_ELEMENTS = 1 << 18
 # payload_type is coded in any number of bytes; names are known below this.
 _NAMED_TYPES = 1024
+_NUMBER = re.compile(r"-?[0-9]{1,20}")
+# Of each element the type that its message has it in.
+_TYPES = {f.name: str(f.type) for message in (NnpfCharacteristics, NnpfActivation) for f in fields(message)}
 _BYTES_WANTED = 'bytes are wanted, as {hex: "00ff"} or {file: NAME}'
 
 
@@ -84,18 +89,42 @@ class _Checked:
 
 
 def complete(
-    cls: type[form.M], description: Description, elements: Mapping[str, Any], defaults: Mapping[str, Value]
+    cls: type[form.M],
+    description: Description,
+    elements: Mapping[str, Any],
+    defaults: Mapping[str, Value],
+    *,
+    superfluous: bool = False,
 ) -> form.M:
     """A message from some of its elements; the others take their default, or 0.
 
     Args:
         elements: by name; lists for subscripts; bytes as bytes.
+        superfluous: see `vsei.messages.form.complete`.
 
     Raises:
         VseiError: an element that the message does not have, or not with these values of the others; a value of the
             wrong kind, or that the standard does not allow.
     """
-    return form.complete(cls, lambda s: description(cast(Syntax, _Checked(cast(Completer, s)))), elements, defaults)
+
+    def checked(syntax: Syntax) -> None:
+        description(cast(Syntax, _Checked(cast(Completer, syntax))))
+
+    return form.complete(cls, checked, elements, defaults, superfluous=superfluous)
+
+
+def element_value(name: str, text: str) -> object:
+    """A value of an element of NNPFC or NNPFA as it is written on a command line or in a model's metadata: an integer,
+    a list of them with commas between (in brackets or not; or one alone, where the element has subscripts), or text."""
+    of_type = _TYPES.get(name, "")
+    inside = text.strip()
+    if inside.startswith("[") and inside.endswith("]"):
+        inside = inside[1:-1]
+    parts = [part.strip() for part in inside.split(",")]
+    if of_type.startswith("str") or not all(map(_NUMBER.fullmatch, parts)):
+        return text
+    numbers = [int(part) for part in parts]
+    return numbers if len(numbers) > 1 or of_type.startswith("tuple") else numbers[0]
 
 
 def with_bytes(value: Any, read: Callable[[str], bytes]) -> Any:

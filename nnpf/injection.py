@@ -6,9 +6,8 @@ with open_stream("in.266") as source, open("out.266", "wb") as out:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -22,7 +21,6 @@ from vsei.annexb import NalUnit, split
 from vsei.edit import Inserted, OnExisting, Placement
 from vsei.errors import VseiError
 from vsei.grouping import PictureStart, groups
-from vsei.messages import NnpfActivation, NnpfCharacteristics
 from vsei.nal import Codec
 from vsei.pictures import PictureFormat, picture_units
 from vsei.restoring import Taken, restore
@@ -157,24 +155,6 @@ class CommonCase:
             selection.parse(pictures)
         except VseiError as error:
             raise SpecError(f"{self.called(name)}: {error}", None) from None
-
-
-_NUMBER = re.compile(r"-?[0-9]{1,20}")
-
-
-# Of each element the type that its message has it in.
-_TYPES = {f.name: str(f.type) for message in (NnpfCharacteristics, NnpfActivation) for f in fields(message)}
-
-
-def element_value(name: str, text: str) -> object:
-    """A value of an element as it is written on a command line: an integer, a list of them with commas between (or one
-    alone, where the element has subscripts), or a string."""
-    of_type = _TYPES.get(name, "")
-    parts = [part.strip() for part in text.split(",")]
-    if of_type.startswith("str") or not all(map(_NUMBER.fullmatch, parts)):
-        return text
-    numbers = [int(part) for part in parts]
-    return numbers if len(numbers) > 1 or of_type.startswith("tuple") else numbers[0]
 
 
 def _uri_from(model: str, folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,6 +115,9 @@ def check(document: Document, schema: Mapping[str, Any]) -> Document:
     )
     error = jsonschema.exceptions.best_match(strict(schema).iter_errors(document.data))
     if error is not None:
+        # (The best match may be what one of several forms asks for; a value that has none of them is told as it is.)
+        while error.parent is not None and not isinstance(error.parent.instance, (dict, list)):
+            error = error.parent
         raise document.error(list(error.absolute_path), _explained(error))
     return document
 
@@ -123,7 +127,9 @@ def _explained(error: Any) -> str:
         wanted = ", ".join(option["required"][0] for option in error.validator_value)
         return f"{'exactly' if error.validator == 'oneOf' else 'at least'} one of {wanted} is wanted"
     if error.validator == "anyOf":
-        return f"{error.instance!r} is no value of an element"
+        value = error.instance
+        wanted = ": write 1 or 0" if isinstance(value, bool) else ""
+        return f"{json.dumps(value, default=str)} is no value of an element{wanted}"
     return str(error.message)
 
 

@@ -1,10 +1,15 @@
 """From a model to the message that describes it: derived where it can be, given where it is, else the default."""
 
+import re
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from nnpf import describe
+from nnpf.elements import element_value
 from nnpf.errors import NnpfError
 from nnpf.frames import Format
 from nnpf.model import load
@@ -263,3 +268,65 @@ def test_alignment_before_the_application_tag_is_counted_too(overlap, model):
 def test_elements_that_cannot_be_are_named(given, problem):
     with pytest.raises(VseiError, match=problem.replace("\\\\\\\\", "\\\\")):
         fields(None, given)
+
+
+_VALUES = st.recursive(
+    st.integers(-3, 70) | st.integers() | st.text(max_size=4) | st.none() | st.binary(max_size=3),
+    lambda values: st.lists(values, max_size=3),
+    max_leaves=5,
+)
+_OF_THE_MODEL = re.findall(
+    r"[a-z_0-9]+",
+    "purpose,overlap,num_input_pics_minus1,input_pic_filtering_flag,interpolated_pics,extrapolated_pics_minus1,"
+    "component_last_flag,inp_order_idc,out_order_idc,auxiliary_inp_idc,constant_patch_size_flag,patch_width_minus1,"
+    "complexity_info_present_flag,property_present_flag,padding_type,reserved_metadata_extension,scan_type_idc,"
+    "application_purpose_tag_uri,out_colour_format_idc,pic_width_num_minus1",
+)
+
+
+@given(st.dictionaries(st.sampled_from([f"nnpfc_{name}" for name in _OF_THE_MODEL]), _VALUES, max_size=5))
+@settings(max_examples=300, deadline=None)
+def test_whatever_is_given_makes_a_message_or_one_clear_error(values):
+    try:
+        message = describe.characteristics(BASE, identity_filter(7, 6, 1), values)
+    except (VseiError, NnpfError):
+        return
+    assert decode(encode(message)).message == message
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"nnpfc_purpose": "abc"}, "nnpfc_purpose: 'abc' is not an integer"),
+        ({"nnpfc_num_input_pics_minus1": -1}, "nnpfc_num_input_pics_minus1: -1, must be 0..63"),
+        ({**RATE, "nnpfc_interpolated_pics": "1"}, "nnpfc_interpolated_pics: a list is wanted"),
+        ({**RATE, "nnpfc_interpolated_pics": [[1]]}, "nnpfc_interpolated_pics: one list is wanted"),
+        ({"nnpfc_overlap": [1, 2]}, "nnpfc_overlap: one value is wanted, no list"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_told_before_the_model_is_asked(values, problem):
+    with pytest.raises(VseiError, match=re.escape(problem)):
+        fields(identity_filter(7, 6, 1), values)
+
+
+def test_a_wrong_value_in_the_metadata_of_a_model_is_told_likewise():
+    model = identity_filter(7, 6, 1)
+    helper.set_model_props(model.proto, {"nnpfc_purpose": "abc"})
+    with pytest.raises(VseiError, match="nnpfc_purpose: 'abc' is not an integer"):
+        fields(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("nnpfc_purpose", "8", 8),
+        ("nnpfc_interpolated_pics", "1", [1]),
+        ("nnpfc_input_pic_filtering_flag", "0,1", [0, 1]),
+        ("nnpfc_input_pic_filtering_flag", "[0, 1]", [0, 1]),
+        ("nnpfc_uri", "17", "17"),
+        ("nnpfc_uri", "[1]", "[1]"),
+        ("nnpfc_purpose", "two", "two"),
+    ],
+)
+def test_elements_as_text(name, text, value):
+    assert element_value(name, text) == value

@@ -227,7 +227,8 @@ _CALLED = {"updates": "--update", "nnpfc_id": "--id", "elements": "--set"}
 
 def _common_case(args: argparse.Namespace) -> CommonCase:
     """What the options stand for."""
-    from nnpf.injection import CommonCase, element_value
+    from nnpf.elements import element_value
+    from nnpf.injection import CommonCase
     from vsei.rules import DECODERS
 
     elements = {}

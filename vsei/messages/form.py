@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, TypeVar, cast
+from functools import cache
+from typing import Any, ClassVar, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from vsei.errors import VseiError
 from vsei.syntax import Completer, Key, OutOfRange, Reader, Syntax, TraceEntry, Value, Values, Writer, subscripted
@@ -126,30 +127,50 @@ def encode(message: Message, description: Description) -> bytes:
     return target.bytes()
 
 
-def complete(cls: type[M], description: Description, elements: Mapping[str, Any], defaults: Mapping[str, Value]) -> M:
+@cache
+def _subscripted(cls: type[Message]) -> frozenset[str]:
+    """The elements that have subscripts."""
+    hints = get_type_hints(cls).items()
+    return frozenset(n for n, hint in hints if any(get_origin(part) is tuple for part in (hint, *get_args(hint))))
+
+
+def complete(
+    cls: type[M],
+    description: Description,
+    elements: Mapping[str, Any],
+    defaults: Mapping[str, Value],
+    *,
+    superfluous: bool = False,
+) -> M:
     """A message from some of its elements; the others take their default, or 0.
 
     Args:
         elements: by name, lists or tuples for subscripts, as a specification file or JSON gives them.
+        superfluous: there may be elements that the message has with other values of others only; they are left out.
 
     Raises:
         VseiError: an element that the message does not have, or not with these values of the others.
     """
-    known = {f.name: str(f.type) for f in fields(cls)}
+    known, subscripts = {f.name for f in fields(cls)}, _subscripted(cast(Any, cls))
     given = Values()
     for name, value in elements.items():
         if name not in known or name == "closing":
             raise VseiError(f"{cls.NAME} has no such element", element=name)
+        listed = isinstance(value, (list, tuple))
+        if value is not None and listed != (name in subscripts):
+            raise VseiError("one value is wanted, no list" if listed else "a list is wanted", element=name)
         _store(given, name, _tuples(value))
     completer = Completer(given, defaults)
     description(completer)
+    depths = {str(key[0]): len(key) for key in completer.values.present if not isinstance(key, str)}
     for key in given.present:
         if key not in completer.values.present:
             name = key if isinstance(key, str) else subscripted(str(key[0]), cast("tuple[int, ...]", key[1:]))
             problem = "is not part of the message with these values of the other elements"
-            if isinstance(key, str) and known[key].startswith("tuple"):
-                problem = "a list is wanted"
-            elif not isinstance(key, str) and not known[str(key[0])].startswith("tuple"):
-                name, problem = str(key[0]), "one value is wanted, no list"
+            if not isinstance(key, str) and depths.get(str(key[0]), len(key)) != len(key):
+                name, deep = str(key[0]), depths[str(key[0])] - 1
+                problem = "one list is wanted" if deep == 1 else f"lists are wanted, {deep} in each other"
+            elif superfluous:
+                continue
             raise VseiError(problem, element=name)
     return from_values(cls, completer.values, None)
