@@ -104,7 +104,8 @@ class PictureRecord:
 class Shown:
     """A picture to show, the decoded one that it stands for (see PictureRecord), and the record.
 
-    `rate_factor`: how many pictures are shown for each interval between two coded ones, by the filters in force.
+    `rate_factor`: how many pictures are shown for the interval between the coded picture before and this one (of the
+    first one: to the next), by the filters in force.
     """
 
     frame: Frame
@@ -165,6 +166,7 @@ class _Runner:
         )
         self._filters = Filters(options.sources, choice)
         self._inferences = Inferences(choice.settings.callers)
+        self._first_factor = 1
 
     def close(self) -> None:
         self._inferences.close()
@@ -185,6 +187,8 @@ class _Runner:
         current = next(pictures, None)
         while current is not None:
             following = next(pictures, None)
+            if current.output_index == 0 and following is not None:
+                self._first_factor = _rate_factor(following)
             yield from cascade.take(current, following)
             current = following
         yield from cascade.finish()
@@ -247,5 +251,9 @@ class _Runner:
             source.hash_check,
             source.faults if own else (),
         )
-        factor = math.prod(rate_factor(active.base) for active in source.active)
+        factor = self._first_factor if source.output_index == 0 else _rate_factor(source)
         return Shown(frame, source.frame, record, factor)
+
+
+def _rate_factor(source: InputPicture) -> int:
+    return math.prod(rate_factor(active.base) for active in source.active)

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Container, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -303,6 +303,7 @@ def placements(spec: Spec, codec: Codec = Codec.VVC, target: Target | None = Non
     bases: list[Placement] = []
     updates: list[Placement] = []
     once: set[int] = set()  # filters that only the first CLVS has
+    preceding: dict[int, int] = {}  # by filter
     for i, entry in enumerate(spec.data.get("filters", [])):
         path = ("filters", i)
         if not (entry.keys() & {"base", "uri", "nnpfc"} or entry.get("updates")):
@@ -312,12 +313,13 @@ def placements(spec: Spec, codec: Codec = Codec.VVC, target: Target | None = Non
             message, placement = _base(spec, path, entry, target)
             bases.append(placement)
             purpose = {"nnpfc_purpose": message.nnpfc_purpose}
+            preceding[entry["id"]] = _preceding(message)
             if placement.pictures.kind == "first":
                 once.add(entry["id"])
         for j, update in enumerate(entry.get("updates", [])):
             updates.append(_update(spec, (*path, "updates", j), entry["id"], update, purpose, target))
     activations = [
-        _activation(spec, ("activations", i), entry, target, once)
+        _activation(spec, ("activations", i), entry, target, once, preceding)
         for i, entry in enumerate(spec.data.get("activations", []))
     ]
     others = [_other(spec, ("messages", i), e, target) for i, e in enumerate(spec.data.get("messages", []))]
@@ -438,7 +440,20 @@ _V4_FLAGS = (
 )
 
 
-def _activation(spec: Spec, path: KeyPath, entry: Mapping[str, Any], target: Target, once: Container[int]) -> Placement:
+def _preceding(base: NnpfCharacteristics) -> int:
+    """How many pictures must be output before one at which the filter is active: between a picture and one that is
+    absent nothing can be interpolated."""
+    return max((i + 1 for i, count in enumerate(base.nnpfc_interpolated_pics or ()) if count), default=0)
+
+
+def _activation(
+    spec: Spec,
+    path: KeyPath,
+    entry: Mapping[str, Any],
+    target: Target,
+    once: Container[int],
+    preceding: Mapping[int, int],
+) -> Placement:
     given = _given(spec, (*path, "nnpfa"), entry.get("nnpfa", {}))
     values = {"nnpfa_target_id": entry["target"], **given}
     if not values.get("nnpfa_cancel_flag"):
@@ -453,6 +468,8 @@ def _activation(spec: Spec, path: KeyPath, entry: Mapping[str, Any], target: Tar
     except VseiError as error:
         raise _located(spec, (*path, "nnpfa"), error) from None
     pictures = _pictures(spec, path, {"at": "segments", **entry})
+    if "at" not in entry and not message.nnpfa_cancel_flag and not message.nnpfa_no_prev_clvs_flag:
+        pictures = replace(pictures, after=preceding.get(entry["target"], 0))
     return Placement(
         pictures,
         _encoded(spec, (*path, "nnpfa"), message, target),

@@ -129,7 +129,8 @@ def start_code_size(nal: NalUnit) -> int:
 def pictures_of(nal_units: Iterable[NalUnit], codec: Codec, selections: Sequence[Selection]) -> list[frozenset[int]]:
     """For each selection the decode indices of its pictures: picture headers are read, so any selection works."""
     chosen: list[set[int]] = [set() for _ in selections]
-    leading: dict[int, tuple[Picture, Picture | None]] = {}  # layer -> random access picture, first output before it
+    # Of each layer the random access picture, and of those output before it the first one, with its output index.
+    leading: dict[int, tuple[Picture, tuple[Picture, int] | None]] = {}
 
     def choose(picture: Picture, output_index: int | None, *, leads: bool = False) -> None:
         for indices, selection in zip(chosen, selections, strict=True):
@@ -144,13 +145,13 @@ def pictures_of(nal_units: Iterable[NalUnit], codec: Codec, selections: Sequence
         after, first = leading.get(picture.layer_id, (None, None))
         if picture.random_access or after is None:
             if first is not None:
-                choose(first, None, leads=True)
+                choose(*first, leads=True)
             leading[picture.layer_id] = picture, None
-        elif output_index is not None and picture.poc < min(after.poc, first.poc if first else after.poc):
-            leading[picture.layer_id] = after, picture
+        elif output_index is not None and picture.poc < min(after.poc, first[0].poc if first else after.poc):
+            leading[picture.layer_id] = after, (picture, output_index)
     for _, first in leading.values():
         if first is not None:
-            choose(first, None, leads=True)
+            choose(*first, leads=True)
     return [frozenset(indices) for indices in chosen]
 
 
@@ -162,7 +163,8 @@ def pictures_of_stream(
     Args:
         read: gives the NAL units of the stream, from its start; called more than once.
     """
-    if codec is Codec.VVC and all(s.kind == "segments" or not s.needs_headers for s in selections):
+    simple = (not s.after if s.kind == "segments" else not s.needs_headers for s in selections)
+    if codec is Codec.VVC and all(simple):
         chosen: list[set[int]] = [set() for _ in selections]
 
         def see(start: PictureStart) -> None:

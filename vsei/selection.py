@@ -27,7 +27,8 @@ FORMS = (
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Pictures by one of their properties. `ranges` are inclusive; empty for the kinds that need no numbers. `spans`
-    are the same in seconds. `layer_id`: only pictures with that nuh_layer_id; None: of all layers.
+    are the same in seconds. `layer_id`: only pictures with that nuh_layer_id; None: of all layers. `after`: no segments
+    that begin before so many pictures were output, but the picture that is output then.
 
     Kinds: all; first (of the stream, or of the layer); random_access (IRAP and GDR pictures); clvs_start; segments
     (random access pictures, and of the pictures that lead each in output order the first: what persists in output order
@@ -40,6 +41,7 @@ class Selection:
     ranges: tuple[tuple[int, int], ...] = ()
     spans: tuple[tuple[Fraction, Fraction], ...] = ()
     layer_id: int | None = None
+    after: int = 0
 
     @property
     def needs_headers(self) -> bool:
@@ -69,6 +71,8 @@ class Selection:
             case "clvs_start":
                 return start.clvs_start
             case "segments":
+                if self.after and (output_index is None or output_index <= self.after):
+                    return output_index == self.after
                 return start.random_access or leads
             case "decode":
                 return self._holds(start.decode_index)

@@ -277,7 +277,8 @@ def test_like_faults_are_one_line():
     ]
 
 
-def test_a_filter_that_adds_pictures_raises_the_rate_of_a_y4m_file(samples, tmp_path, capsys):
+@pytest.mark.parametrize("at", ["segments", "output:1", "all"])  # nothing is interpolated before the first picture
+def test_a_filter_that_adds_pictures_raises_the_rate_of_a_y4m_file(samples, tmp_path, capsys, at):
     from onnx import TensorProto, helper
 
     from tests.nnpf.onnx_graphs import graph
@@ -288,7 +289,7 @@ def test_a_filter_that_adds_pictures_raises_the_rate_of_a_y4m_file(samples, tmp_
     save(tmp_path, graph([node], inputs, "output", output_rank=4, opset=17))
     settings = {"num_input_pics_minus1": 1, "input_pic_filtering_flag": [0, 0], "interpolated_pics": [1]}
     message = characteristics(purpose=8, inp_order_idc=0, out_order_idc=0, **settings)
-    units = with_messages(samples / "bbb_q37.266", [("random_access", message), ("segments", activation())])
+    units = with_messages(samples / "bbb_q37.266", [("random_access", message), (at, activation())])
     stream, out = tmp_path / "in.266", tmp_path / "out.y4m"
     stream.write_bytes(b"".join(b"\0\0\0\1" + bytes(unit.data) for unit in units))
     assert main(["apply", str(stream), "-o", str(out), "-q", "--fps", "30000/1001"]) == 0

@@ -14,6 +14,7 @@ import yaml
 
 from nnpf.decoding import CodedPicture, decode
 from nnpf_tools.main import main
+from tests.nnpf.streams import luma_model
 from tests.vsei.encoded import encode
 from vsei.annexb import split
 from vsei.edit import NNPF_TYPES, sei_units
@@ -329,7 +330,7 @@ def test_a_filter_that_interpolates_is_told_where_it_can_begin(tmp_path, capsys)
     path = tmp_path / "spec.yaml"
     nnpfc = "{nnpfc_purpose: 8, nnpfc_num_input_pics_minus1: 2, nnpfc_interpolated_pics: [1, 1]}"
     filters = f"filters: [{{id: 1, uri: 'file:a.onnx', nnpfc: {nnpfc}}}]\n"
-    path.write_text(f"{filters}activations: [{{target: 1}}]\n")
+    path.write_text(f"{filters}activations: [{{target: 1, at: segments}}]\n")
     assert run("inject", SAMPLE, path, "-n") == 1
     assert "; output:2 is the first picture with all (nnpfa-absent-input," in error(capsys)
     path.write_text(f"{filters}activations: [{{target: 1, at: 'output:2'}}]\n")
@@ -514,3 +515,34 @@ def test_the_schema_is_one_and_takes_the_example():
     jsonschema.validate(yaml.safe_load(SPEC), schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"filters": [{"base": "a.onnx"}]}, schema)
+
+
+@pytest.mark.parametrize(("name", "encoder"), [("in.266", None), ("in.265", "libx265"), ("in.264", "libx264")])
+@pytest.mark.parametrize(
+    "counts", [[1], [0, 1]]
+)  # between the current picture and the one before, or those before that
+def test_a_filter_that_interpolates_is_active_where_there_are_pictures_to_do_it_between(
+    tmp_path, capsys, name, encoder, counts
+):
+    stream, out, report = tmp_path / name, tmp_path / f"out_{name}", tmp_path / "report.json"
+    data = encode(encoder, "keyint=8:bframes=2:open-gop=1") if encoder else SAMPLE.read_bytes()
+    stream.write_bytes(data)
+    inputs = len(counts) + 1
+    luma_model(tmp_path, [[1 / inputs] * inputs])
+    elements = {
+        "purpose": 8,
+        "num_input_pics_minus1": inputs - 1,
+        "interpolated_pics": ",".join(map(str, counts)),
+        "input_pic_filtering_flag": ",".join("0" * inputs),
+    }
+    settings = [f"--set=nnpfc_{element}={value}" for element, value in elements.items()]
+    assert run("inject", stream, "--base", tmp_path / "filter.onnx", *settings, "-o", out) == 0
+    codec = {".265": Codec.HEVC, ".264": Codec.AVC}.get(stream.suffix, Codec.VVC)
+    active_from = {index for _, index, payload_type in messages(out, codec) if payload_type == 211}
+    assert min(active_from) == len(counts)
+    assert len(active_from) > 1  # decoding may start later, too
+    assert run("validate", out) == 0
+    assert run("apply", out, "-q", "--report", report) == 0
+    pictures = 24 if encoder else 65
+    kinds = json.loads(report.read_text())["summary"]["kinds"]
+    assert kinds == {"decoded": pictures, "interpolated": pictures - 1}

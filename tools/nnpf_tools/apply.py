@@ -224,7 +224,7 @@ def _y4m(source: Source | Track, file: BinaryIO, rate: Fraction | None) -> Sink:
         nonlocal known
         if known is None:
             known = shown.frame.format
-            # Filters that add pictures raise the rate; Y4M has one for all, that of the first picture.
+            # Filters that add pictures raise the rate; Y4M has one for all, that of the first interval.
             header = Y4mHeader(
                 known,
                 rate * shown.rate_factor if rate else None,
