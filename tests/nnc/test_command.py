@@ -200,6 +200,28 @@ def test_pipes(tmp_path: Path, tensors: Path, monkeypatch: pytest.MonkeyPatch, c
     assert b"--format" in capfdbinary.readouterr().err
 
 
+def test_what_was_decoded_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, update, out = str(OWN / "update_0.nnc"), str(OWN / "update_1.nnc"), str(tmp_path / "out.npz")
+    assert main(["nnc", "decode", base, "-o", out, "--json", "-q"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    with np.load(out) as arrays:
+        assert report["tensors"] == len(arrays.files)
+        assert report["weights"] == sum(arrays[name].size for name in arrays.files)
+    assert report["output"] == out
+    assert report["update_semantics"] is None
+    options = ["--update-semantics", "difference", "--force", "--json"]
+    assert main(["nnc", "decode", update, "--base", base, "-o", out, *options]) == 0
+    assert json.loads(capsys.readouterr().out)["update_semantics"] == "difference"
+    assert main(["nnc", "decode", base, "-o", "-", "--format", "npz", "--json"]) == 2
+    assert "both want standard output" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", [["info"], ["decode", "-o", "out.npz"]])
+def test_a_model_is_no_payload(action: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nnc", *action, "filter.onnx"]) == 2
+    assert "a model, no NNC payload; nnpf nnc encode makes one" in capsys.readouterr().err
+
+
 def test_what_was_encoded_as_json(tmp_path: Path, tensors: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "model.nnc"
     assert main(["nnc", "encode", str(tensors), "-o", str(out), "--json"]) == 0

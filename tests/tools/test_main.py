@@ -28,6 +28,21 @@ def test_wrong_usage_is_exit_code_2(capsys):
     capsys.readouterr()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["dump", ""], "stream"),
+        (["apply", "in.266", "-o", ""], "output"),
+        (["inject", "in.266", "--base", "", "-o", "out.266"], "base"),
+        (["apply", "in.266", "--md5", "--model-map", ""], "model-map"),
+        (["nnc", "decode", "", "-o", "out.onnx"], "payload"),
+    ],
+)
+def test_an_empty_name_is_not_the_working_folder(arguments, name, capsys):
+    assert main.main(arguments) == 2
+    assert capsys.readouterr().err == f"nnpf: {name}: an empty text is given; is a variable of the shell not set?\n"
+
+
 def test_the_version_names_the_editions(capsys):
     with pytest.raises(SystemExit):
         main.main(["--version"])

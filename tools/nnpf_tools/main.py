@@ -106,6 +106,13 @@ def _open_standard_streams() -> None:
             setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", encoding="utf-8"))
 
 
+def _check_given(args: argparse.Namespace) -> None:
+    """UsageError for an empty name, which would be taken for the working folder."""
+    for name, value in vars(args).items():
+        if "" in (value if isinstance(value, list) else [value]):
+            raise UsageError(f"{name.replace('_', '-')}: an empty text is given; is a variable of the shell not set?")
+
+
 def _prepare(args: argparse.Namespace) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -133,6 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if (stream := getattr(args, "stream", None)) is not None:
         steps.about(str(stream))
     try:
+        _check_given(args)
         _prepare(args)
         if argv is None:
             watched.bound_memory()

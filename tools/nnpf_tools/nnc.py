@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what an update does to its base, where the payload does not say",
     )
     decode.add_argument("--force", action="store_true", help="replace an output file that exists")
+    decode.add_argument("--json", action="store_true", help="one JSON document on standard output")
     decode.add_argument("-q", "--quiet", action="store_true", help="no summary")
     decode.add_argument("-v", "--verbose", action="store_true", help="name each tensor on standard error")
 
@@ -111,6 +112,12 @@ def run(args: argparse.Namespace) -> int:
 def _read(path: str) -> bytes:
     with open_input(path) as file:
         return file.read()
+
+
+def _payload(path: str) -> bytes:
+    if Path(path).suffix.lower() in MODEL_SUFFIXES:
+        raise UsageError(f"{path}: a model, no NNC payload; nnpf nnc encode makes one of it")
+    return _read(path)
 
 
 def _decoder() -> Any:
@@ -233,10 +240,12 @@ def _decode(args: argparse.Namespace) -> int:
         _suffix(args.graph, (".onnx",))
     if args.update_semantics and args.base is None:
         raise UsageError("--update-semantics needs --base")
+    if args.json and args.output == PIPE:
+        raise UsageError("--json and -o - both want standard output")
     check_output(args.output, force=args.force, inputs=_given(args.payload, args.base, args.graph))
-    data = _read(args.payload)
+    data = _payload(args.payload)
     decoder = _decoder()
-    done = "decoded"
+    semantics = None
     if args.base is None:
         tensors: Mapping[str, Any] = decoder.decode(data)
         topology = decoder.last.topology
@@ -245,7 +254,7 @@ def _decode(args: argparse.Namespace) -> int:
     else:
         base, topology = _base(decoder, args.base)
         tensors = decode_update(decoder, base, data, args.update_semantics)
-        done = f"update applied as {semantics_of(decoder.last) or args.update_semantics}"
+        semantics = semantics_of(decoder.last) or args.update_semantics
     if args.graph:
         from nnpf.nnc.model import split_model
 
@@ -254,8 +263,14 @@ def _decode(args: argparse.Namespace) -> int:
     for note in decoder.last.notes:
         print(f"nnpf: {args.payload}: {note}", file=sys.stderr)
     _name_each(tensors, args)
-    if not args.quiet and args.output != PIPE:
-        weights = sum(v.size for v in tensors.values())
+    if args.output == PIPE or (args.quiet and not args.json):
+        return 0
+    weights = sum(v.size for v in tensors.values())
+    if args.json:
+        report = {"output": args.output, "tensors": len(tensors), "weights": weights, "update_semantics": semantics}
+        print(json.dumps(report, indent=2))
+    else:
+        done = "decoded" if semantics is None else f"update applied as {semantics}"
         print(f"{args.output}: {done}, {len(tensors)} tensors, {weights} weights")
     return 0
 
@@ -398,8 +413,8 @@ def _info(args: argparse.Namespace) -> int:
     args.stream = args.payload
     decoder = nnc.Decoder(limits=limits.for_nnc())
     for base in args.base:
-        decoder.decode(_read(base))
-    data = _read(args.payload)
+        decoder.decode(_payload(base))
+    data = _payload(args.payload)
     if args.trace:
         from nnpf.nnc.report import trace_lines
 
