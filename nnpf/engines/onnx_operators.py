@@ -90,6 +90,16 @@ _ELEMENTWISE: dict[str, Function] = {
     "Sign": torch.sign,
     "Sin": torch.sin,
     "Cos": torch.cos,
+    "Tan": torch.tan,
+    "Asin": torch.asin,
+    "Acos": torch.acos,
+    "Atan": torch.atan,
+    "Sinh": torch.sinh,
+    "Cosh": torch.cosh,
+    "Asinh": torch.asinh,
+    "Acosh": torch.acosh,
+    "Atanh": torch.atanh,
+    "IsNaN": torch.isnan,
     "Erf": torch.erf,
     "Reciprocal": torch.reciprocal,
     "Relu": torch.relu,
@@ -104,6 +114,7 @@ _ELEMENTWISE: dict[str, Function] = {
     "Not": torch.logical_not,
     "And": torch.logical_and,
     "Or": torch.logical_or,
+    "Xor": torch.logical_xor,
     "Equal": torch.eq,
     "Greater": torch.gt,
     "GreaterOrEqual": torch.ge,
@@ -147,6 +158,23 @@ def _sum(attributes: Attributes, opset: int, *inputs: Tensor) -> Tensor:
     for other in inputs[1:]:
         result = torch.add(result, other)
     return result
+
+
+@operator("Mean")
+def _mean(attributes: Attributes, opset: int, *inputs: Tensor) -> Tensor:
+    return torch.div(_sum(attributes, opset, *inputs), len(inputs))
+
+
+@operator("ThresholdedRelu")
+def _thresholded_relu(attributes: Attributes, opset: int, x: Tensor) -> Tensor:
+    return torch.where(x > attributes.get("alpha", 1.0), x, torch.zeros_like(x))
+
+
+@operator("Shrink")
+def _shrink(attributes: Attributes, opset: int, x: Tensor) -> Tensor:
+    bias, threshold = attributes.get("bias", 0.0), attributes.get("lambd", 0.5)
+    low, high = torch.where(x < -threshold, x + bias, 0), torch.where(x > threshold, x - bias, 0)
+    return low + high
 
 
 @operator("LeakyRelu")
@@ -381,6 +409,37 @@ def _group_norm(attributes: Attributes, opset: int, x: Tensor, scale: Tensor, bi
     return F.group_norm(x, groups, scale, bias, attributes.get("epsilon", 1e-5))
 
 
+@operator("LRN")
+def _lrn(attributes: Attributes, opset: int, x: Tensor) -> Tensor:
+    size = attributes["size"]
+    before = (size - 1) // 2
+    squares = F.pad(x * x, (0, 0) * (x.ndim - 2) + (before, size - 1 - before))
+    around = squares.unfold(1, size, 1).sum(-1)
+    scaled = attributes.get("bias", 1.0) + torch.mul(around, attributes.get("alpha", 1e-4) / size)
+    return x / torch.pow(scaled, attributes.get("beta", 0.75))
+
+
+@operator("MeanVarianceNormalization")
+def _mean_variance_normalization(attributes: Attributes, opset: int, x: Tensor) -> Tensor:
+    axes = tuple(attributes.get("axes", (0, 2, 3)))
+    centred = x - x.mean(axes, keepdim=True)
+    return centred / (torch.sqrt((centred * centred).mean(axes, keepdim=True)) + 1e-9)
+
+
+@operator("LpNormalization")
+def _lp_normalization(attributes: Attributes, opset: int, x: Tensor) -> Tensor:
+    axis = attributes.get("axis", -1)
+    total = x.abs().sum(axis, keepdim=True)
+    norm = total if attributes.get("p", 2) == 1 else torch.sqrt((x * x).sum(axis, keepdim=True))
+    return torch.where(norm == 0, 0, x / norm)
+
+
+@operator("RMSNormalization")
+def _rms_normalization(attributes: Attributes, opset: int, x: Tensor, scale: Tensor) -> Tensor:
+    axes = tuple(range(_axis(attributes.get("axis", -1), x.ndim), x.ndim))
+    return x * torch.rsqrt((x * x).mean(axes, keepdim=True) + attributes.get("epsilon", 1e-5)) * scale
+
+
 @operator("MatMul")
 def _matmul(attributes: Attributes, opset: int, a: Tensor, b: Tensor) -> Tensor:
     return torch.matmul(a, b)
@@ -417,6 +476,8 @@ operator("ReduceMax")(_reduce(torch.amax))
 operator("ReduceMin")(_reduce(torch.amin))
 operator("ReduceL1")(_reduce(lambda x, dim, keepdim: torch.sum(torch.abs(x), dim=dim, keepdim=keepdim)))
 operator("ReduceLogSumExp")(_reduce(torch.logsumexp))
+operator("ReduceLogSum")(_reduce(lambda x, dim, keepdim: torch.log(torch.sum(x, dim=dim, keepdim=keepdim))))
+operator("ReduceSumSquare")(_reduce(lambda x, dim, keepdim: torch.sum(x * x, dim=dim, keepdim=keepdim)))
 operator("ReduceL2")(_reduce(lambda x, dim, keepdim: torch.sqrt(torch.sum(x * x, dim=dim, keepdim=keepdim))))
 
 
@@ -429,6 +490,59 @@ def _product(attributes: Attributes, opset: int, x: Tensor, axes: Tensor | None 
 
     result: Tensor = _reduce(product)(attributes, opset, x, axes)
     return result
+
+
+def _position(function: Callable[..., Tensor]) -> Function:
+    def position(attributes: Attributes, opset: int, x: Tensor) -> Tensor:
+        axis, keep = _axis(attributes.get("axis", 0), x.ndim), bool(attributes.get("keepdims", 1))
+        if attributes.get("select_last_index", 0):
+            return x.shape[axis] - 1 - function(x.flip(axis), axis, keep)
+        return function(x, axis, keep)  # torch, too, takes the first of equal ones
+
+    return position
+
+
+operator("ArgMax")(_position(torch.argmax))
+operator("ArgMin")(_position(torch.argmin))
+
+
+@operator("CumSum")
+def _cumulated(attributes: Attributes, opset: int, x: Tensor, axis: Tensor) -> Tensor:
+    along = _axis(int(axis.item()), x.ndim)
+    backwards = attributes.get("reverse", 0)
+    x = x.flip(along) if backwards else x
+    if attributes.get("exclusive", 0):
+        x = torch.cat([torch.zeros_like(x.narrow(along, 0, 1)), x.narrow(along, 0, x.shape[along] - 1)], along)
+    total = torch.cumsum(x, along, dtype=x.dtype)
+    return total.flip(along) if backwards else total
+
+
+@operator("TopK")
+def _top_k(attributes: Attributes, opset: int, x: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    axis = _axis(attributes.get("axis", -1), x.ndim)
+    # Of equal values the one with the lower index comes first, which torch.topk does not promise.
+    values, indices = torch.sort(x, dim=axis, descending=bool(attributes.get("largest", 1)), stable=True)
+    count = int(k.item())
+    return values.narrow(axis, 0, count), indices.narrow(axis, 0, count)
+
+
+@operator("Trilu")
+def _triangle(attributes: Attributes, opset: int, x: Tensor, k: Tensor | None = None) -> Tensor:
+    diagonal = 0 if k is None else int(k.item())
+    return torch.triu(x, diagonal) if attributes.get("upper", 1) else torch.tril(x, diagonal)
+
+
+@operator("OneHot")
+def _one_hot(attributes: Attributes, opset: int, indices: Tensor, depth: Tensor, values: Tensor) -> Tensor:
+    size = int(depth.reshape(()).item())
+    axis = _axis(attributes.get("axis", -1), indices.ndim + 1)
+    at = torch.remainder(indices.to(torch.int64), size) if size else indices.to(torch.int64)
+    shape = [1] * (indices.ndim + 1)
+    shape[axis] = size
+    inside = ((indices >= -size) & (indices < size)).unsqueeze(axis)
+    hot = (torch.arange(size, device=indices.device).reshape(shape) == at.unsqueeze(axis)) & inside
+    off, on = values.to(indices.device).unbind(0)
+    return torch.where(hot, on, off)
 
 
 # --- shapes and layout -----------------------------------------------------------------------------------------------
@@ -487,6 +601,34 @@ def _gather_elements(attributes: Attributes, opset: int, x: Tensor, indices: Ten
     # Sides of the indices may be shorter than those of x.
     part = x[tuple(slice(None) if at == axis else slice(size) for at, size in enumerate(index.shape))]
     return torch.gather(part, axis, torch.where(index < 0, index + x.shape[axis], index))
+
+
+@operator("GatherND")
+def _gather_nd(attributes: Attributes, opset: int, x: Tensor, indices: Tensor) -> Tensor:
+    shared = attributes.get("batch_dims", 0)
+    index = indices.to(x.device, torch.int64)
+    batch = index.shape[:shared]
+    # The axes that both have become one, whose positions are indices, too.
+    x = x.reshape(-1, *x.shape[shared:])
+    index = index.reshape(x.shape[0], *index.shape[shared:])
+    first = torch.arange(x.shape[0], device=x.device).reshape(-1, *[1] * (index.ndim - 2))
+    found = x[(first, *index.unbind(-1))]
+    return found.reshape(*batch, *found.shape[1:])
+
+
+@operator("ScatterElements", "Scatter")
+def _scatter_elements(attributes: Attributes, opset: int, x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
+    axis = _axis(attributes.get("axis", 0), x.ndim)
+    index = indices.to(x.device, torch.int64)
+    index = torch.where(index < 0, index + x.shape[axis], index)
+    updates = updates.to(x.dtype)
+    reduction = attributes.get("reduction", "none")
+    if reduction == "none":
+        return x.scatter(axis, index, updates)
+    names = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
+    if reduction not in names:
+        raise Unsupported(f"reduction {reduction!r}")
+    return x.scatter_reduce(axis, index, updates, names[reduction])
 
 
 @operator("ScatterND")
@@ -641,6 +783,16 @@ def _tile(attributes: Attributes, opset: int, x: Tensor, repeats: Tensor) -> Ten
     return x.repeat(_ints(repeats))
 
 
+@operator("Col2Im")
+def _columns_to_image(attributes: Attributes, opset: int, x: Tensor, image: Tensor, block: Tensor) -> Tensor:
+    sides = len(_ints(image))
+    pads = attributes.get("pads", [0] * (2 * sides))
+    if sides != 2 or pads[:sides] != pads[sides:]:
+        raise Unsupported(f"{sides} sides, pads {pads}")
+    dilations, strides = attributes.get("dilations", [1, 1]), attributes.get("strides", [1, 1])
+    return F.fold(x, tuple(_ints(image)), tuple(_ints(block)), tuple(dilations), tuple(pads[:sides]), tuple(strides))
+
+
 # --- resampling ------------------------------------------------------------------------------------------------------
 
 
@@ -776,3 +928,44 @@ def _grid_sample(attributes: Attributes, opset: int, x: Tensor, grid: Tensor) ->
     return F.grid_sample(
         x, grid, mode, attributes.get("padding_mode", "zeros"), bool(attributes.get("align_corners", 0))
     )
+
+
+@operator("DeformConv")
+def _deformable_convolution(
+    attributes: Attributes,
+    opset: int,
+    x: Tensor,
+    weight: Tensor,
+    offset: Tensor,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
+    if x.ndim != 4:
+        raise Unsupported(f"an input of rank {x.ndim}")
+    groups, offset_groups = attributes.get("group", 1), attributes.get("offset_group", 1)
+    kernel = weight.shape[2:]
+    taps = kernel[0] * kernel[1]
+    batch, channels, *size = x.shape
+    out = offset.shape[2:]
+    # Where each tap of the kernel reads: its own place, moved by the offset; rows first.
+    moved = offset.reshape(batch * offset_groups, taps, 2, *out)
+    pads, strides = attributes.get("pads", [0] * 4), attributes.get("strides", [1, 1])
+    dilations = attributes.get("dilations", [1, 1])
+    at = []
+    for axis in (0, 1):
+        inside = torch.arange(kernel[axis], device=x.device) * dilations[axis] - pads[axis]
+        outer = torch.arange(out[axis], device=x.device) * strides[axis]
+        tap = inside.repeat_interleave(kernel[1]) if axis == 0 else inside.repeat(kernel[0])
+        own = tap.reshape(1, taps, 1, 1) + outer.reshape(1, 1, *((-1, 1) if axis == 0 else (1, -1)))
+        # As grid_sample counts with align_corners=False: from -1 to 1 between the outer edges of the samples.
+        at.append((2 * (moved[:, :, axis] + own) + 1) / size[axis] - 1)
+    grid = torch.stack([at[1], at[0]], -1).reshape(batch * offset_groups, taps * out[0], out[1], 2)
+    grouped = x.reshape(batch * offset_groups, channels // offset_groups, *size)
+    read = F.grid_sample(grouped, grid, "bilinear", "zeros", align_corners=False)
+    read = read.reshape(batch, offset_groups, channels // offset_groups, taps, *out)
+    if mask is not None:
+        read = read * mask.reshape(batch, offset_groups, 1, taps, *out)
+    read = read.reshape(batch, groups, channels // groups * taps, out[0] * out[1])
+    weights = weight.reshape(groups, weight.shape[0] // groups, channels // groups * taps)
+    result = torch.matmul(weights, read).reshape(batch, weight.shape[0], *out)
+    return result if bias is None else result + bias.reshape(1, -1, 1, 1)

@@ -41,6 +41,7 @@ class Builder:
         self.initializers: list[onnx.TensorProto] = []
         self._metas = metas
         self._made: dict[str, tuple[int, np.dtype[Any]]] = {}  # rank and type of values made here
+        self._sides: dict[str, list[int | None]] = {}
         self._constants: dict[tuple[str, bytes, tuple[int, ...]], str] = {}
 
     def note(self, value: str, torch_name: str) -> None:
@@ -50,11 +51,19 @@ class Builder:
         if dtype is None:
             raise Unsupported(f"a tensor of type {meta['dtype']} of torch")
         self._made[value] = len(meta["sizes"]), dtype
+        self._sides[value] = self.sizes(torch_name)
 
     def size(self, value: str) -> str:
         """A value is a size of a tensor: what is computed with tensors may take it, too."""
         self._made[value] = 0, np.dtype(np.int64)
         return value
+
+    def side(self, value: str, axis: int) -> int:
+        """The size of a tensor that torch knows, where it does not depend on the input."""
+        found = self._sides[value][axis]
+        if found is None:
+            raise Unsupported(f"axis {axis} of a size that depends on the input")
+        return found
 
     def rank(self, value: str) -> int:
         return self._made[value][0]
@@ -180,8 +189,11 @@ def _convert_node(
                 f"operator {short} writes into a tensor that others see, which is not covered", subject=name
             )
         values[own] = made
-    for output in node["outputs"]:
-        if "as_tensors" in output:
+    several = isinstance(made, list) and not tensors
+    for at, output in enumerate(node["outputs"]):
+        if several and at < len(made):
+            _name(builder, values, output["as_tensor"]["name"], made[at])
+        elif "as_tensors" in output:
             for item, value in zip(output["as_tensors"], made, strict=False):
                 _name(builder, values, item["name"], value)
         elif "as_tensor" in output:

@@ -49,7 +49,9 @@ def operator(*names: str) -> Callable[[Function], Function]:
 for _aten, _onnx in {
     "relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "abs": "Abs",
     "neg": "Neg", "floor": "Floor", "ceil": "Ceil", "round": "Round", "sin": "Sin", "cos": "Cos", "erf": "Erf",
-    "reciprocal": "Reciprocal", "mish": "Mish", "hardswish": "HardSwish", "sign": "Sign",
+    "reciprocal": "Reciprocal", "mish": "Mish", "hardswish": "HardSwish", "sign": "Sign", "tan": "Tan", "asin": "Asin",
+    "acos": "Acos", "atan": "Atan", "sinh": "Sinh", "cosh": "Cosh", "asinh": "Asinh", "acosh": "Acosh",
+    "atanh": "Atanh", "isnan": "IsNaN", "softsign": "Softsign",
 }.items():  # fmt: skip
     operator(f"{_aten}.default")(lambda b, self, op=_onnx: b.node(op, [self]))
 for _aten, _onnx in {
@@ -104,6 +106,13 @@ operator("pow.Tensor_Scalar")(
     lambda b, self, exponent: b.node("Mul", [self, self]) if exponent == 2 else _binary("Pow", b, self, float(exponent))
 )
 operator("square.default")(lambda b, self: b.node("Mul", [self, self]))
+operator("exp2.default")(lambda b, self: b.node("Pow", [b.constant(2, b.dtype(self)), self]))
+for _name, _base in {"log2": 2.0, "log10": 10.0}.items():
+    operator(f"{_name}.default")(
+        lambda b, self, base=_base: b.node(
+            "Mul", [b.node("Log", [self]), b.constant(1 / math.log(base), b.dtype(self))]
+        )
+    )
 operator("rsqrt.default")(lambda b, self: b.node("Reciprocal", [b.node("Sqrt", [self])]))
 operator("silu.default")(lambda b, self: b.node("Mul", [self, b.node("Sigmoid", [self])]))
 operator("softplus.default")(lambda b, self, beta=1, threshold=20: _softplus(b, self, beta))
@@ -128,6 +137,28 @@ def _truth(b: Builder, x: str) -> str:
     if b.dtype(x).kind != "b":
         raise Unsupported("bits of integers")
     return x
+
+
+def _with_product(op: str, b: Builder, self: str, tensor1: str, tensor2: str, value: float = 1) -> str:
+    product = b.node(op, [tensor1, tensor2])
+    if value != 1:
+        product = b.node("Mul", [product, b.constant(value, b.dtype(self))])
+    return str(b.node("Add", [self, product]))
+
+
+operator("addcmul.default")(partial(_with_product, "Mul"))
+operator("addcdiv.default")(partial(_with_product, "Div"))
+
+
+@operator("remainder.Scalar", "remainder.Tensor")
+def _remainder(b: Builder, self: str, other: Any) -> str:
+    x, y = _operands(b, self, other)
+    if b.dtype(self).kind != "f" and not isinstance(other, float):
+        return str(b.node("Mod", [x, y]))  # of integers it has the sign of the divisor, too
+    return str(b.node("Sub", [x, b.node("Mul", [b.node("Floor", [b.node("Div", [x, y])]), y])]))
+
+
+operator("fmod.Scalar", "fmod.Tensor")(lambda b, self, other: b.node("Mod", list(_operands(b, self, other)), fmod=1))
 
 
 @operator("glu.default")
@@ -509,6 +540,45 @@ for _name in ("dim", "correction", "default"):
     operator(f"std.{_name}")(partial(_spread, True))
 
 
+@operator("logsumexp.default")
+def _log_sum_exp(b: Builder, self: str, dim: Any, keepdim: bool = False) -> str:
+    return _reduce("ReduceLogSumExp", b, self, dim, keepdim)
+
+
+@operator("rms_norm.default")
+def _rms_norm(
+    b: Builder, input: str, normalized_shape: Sequence[int], weight: str | None = None, eps: float | None = None
+) -> str:
+    axes = b.constant(list(range(-len(normalized_shape), 0)))
+    dtype = b.dtype(input)
+    mean = b.node("ReduceMean", [b.node("Mul", [input, input]), axes], keepdims=1)
+    added = b.constant(np.finfo(dtype).eps if eps is None else eps, dtype)
+    result = b.node("Div", [input, b.node("Sqrt", [b.node("Add", [mean, added])])])
+    return str(result if weight is None else b.node("Mul", [result, weight]))
+
+
+@operator("cumsum.default")
+def _cumsum(b: Builder, self: str, dim: int, dtype: int | None = None) -> str:
+    if dtype is not None:
+        self = _to(b, self, dtype)
+    return str(b.node("CumSum", [self, b.constant(dim)]))
+
+
+@operator("topk.default")
+def _topk(b: Builder, self: str, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> list[str]:
+    return list(b.node("TopK", [self, _vector(b, [k])], outputs=2, axis=dim, largest=int(largest), sorted=int(sorted)))
+
+
+def _extreme(op: str, b: Builder, self: str, dim: int | None = None, keepdim: bool = False) -> str:
+    if dim is None:
+        raise Unsupported("of all of a tensor")
+    return str(b.node(op, [self], axis=dim, keepdims=int(keepdim)))
+
+
+operator("argmax.default")(partial(_extreme, "ArgMax"))
+operator("argmin.default")(partial(_extreme, "ArgMin"))
+
+
 @operator("linalg_vector_norm.default")
 def _vector_norm(
     b: Builder, self: str, ord: float = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None
@@ -674,6 +744,92 @@ operator("gather.default")(
 @operator("select.int")
 def _select(b: Builder, self: str, dim: int, index: int) -> str:
     return str(b.node("Gather", [self, b.constant(index)], axis=dim))
+
+
+@operator("slice_scatter.default")
+def _slice_scatter(
+    b: Builder,
+    self: str,
+    src: str,
+    dim: int = 0,
+    start: Size | None = None,
+    end: Size | None = None,
+    step: int = 1,
+) -> str:
+    """The tensor with a part of it replaced."""
+    if step != 1:
+        raise Unsupported(f"step {step}")
+    before = _slice(b, self, dim, 0, start if start is not None else 0)
+    if end is None or end == _END:
+        return str(b.node("Concat", [before, src], axis=dim))
+    return str(b.node("Concat", [before, src, _slice(b, self, dim, end)], axis=dim))
+
+
+@operator("select_scatter.default")
+def _select_scatter(b: Builder, self: str, src: str, dim: int, index: int) -> str:
+    row = b.node("Unsqueeze", [src, b.constant([dim])])
+    return str(_slice_scatter(b, self, row, dim, index, None if index == -1 else index + 1))
+
+
+operator("copy.default")(
+    lambda b, self, src, non_blocking=False: b.node(
+        "Expand",
+        [b.node("Cast", [src], to=helper.np_dtype_to_tensor_dtype(b.dtype(self))), b.node("Shape", [self])],
+    )
+)
+
+
+for _name in ("tril", "triu"):
+    operator(f"{_name}.default")(
+        lambda b, self, diagonal=0, upper=int(_name == "triu"): b.node(
+            "Trilu", [self, b.constant(diagonal)], upper=upper
+        )
+    )
+
+
+@operator("im2col.default")
+def _im2col(
+    b: Builder,
+    self: str,
+    kernel_size: Sequence[int],
+    dilation: Sequence[int],
+    padding: Sequence[int],
+    stride: Sequence[int],
+) -> str:
+    """By a convolution whose kernels take a sample each: ONNX has the way back only."""
+    channels = b.side(self, 1)
+    taps = math.prod(kernel_size)
+    one_each = np.tile(np.eye(taps, dtype=np.float32).reshape(taps, 1, *kernel_size), (channels, 1, 1, 1))
+    taken = b.node(
+        "Conv",
+        [self, b.constant(one_each, b.dtype(self))],
+        group=channels,
+        dilations=list(dilation),
+        pads=[*padding, *padding],
+        strides=list(stride),
+    )
+    return str(b.node("Reshape", [taken, b.constant([0, channels * taps, -1])]))
+
+
+@operator("col2im.default")
+def _col2im(
+    b: Builder,
+    self: str,
+    output_size: Sequence[Size],
+    kernel_size: Sequence[int],
+    dilation: Sequence[int],
+    padding: Sequence[int],
+    stride: Sequence[int],
+) -> str:
+    return str(
+        b.node(
+            "Col2Im",
+            [self, _vector(b, output_size), b.constant(list(kernel_size))],
+            dilations=list(dilation),
+            pads=[*padding, *padding],
+            strides=list(stride),
+        )
+    )
 
 
 @operator("split.Tensor", "split_with_sizes.default", "split.sizes", "chunk.default", "unsafe_split.Tensor")

@@ -42,6 +42,11 @@ def graph(
     return load(proto.SerializeToString(), "test.onnx")
 
 
+def outputs_of(op: str) -> int:
+    """How many outputs an operator has in the tests."""
+    return {"Split": 2, "TopK": 2}.get(op, 1)
+
+
 def one_node(
     op: str,
     x: Array | Sequence[Array],

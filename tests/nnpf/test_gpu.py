@@ -21,7 +21,7 @@ from nnpf.engines.torch_arrays import TorchArrays
 from nnpf.model import Model, load
 from nnpf.tensors import PatchPlan, PatchProcess
 from tests.nnpf import test_integer_networks, test_operators
-from tests.nnpf.onnx_graphs import graph, one_node
+from tests.nnpf.onnx_graphs import graph, one_node, outputs_of
 from tests.nnpf.pretend_gpu import GPU, PretendGpu, There, sent
 from tests.nnpf.test_frames import picture
 from tests.nnpf.test_tensors import canonical, mixing_filter, network_layout, processes
@@ -60,9 +60,7 @@ def same(one: Tensor, other: Tensor) -> bool:
 def test_an_operator_stays_on_its_device(case: Any) -> None:
     op, x, constants, attributes, *rest = case
     opset, kind = (*rest, None, None)[:2]
-    model, inputs = one_node(
-        op, x, constants, opset or (20 if op == "Gelu" else 18), attributes, 1 + (op == "Split"), kind
-    )
+    model, inputs = one_node(op, x, constants, opset or (20 if op == "Gelu" else 18), attributes, outputs_of(op), kind)
     found, expected, _ = there_and_here(model, inputs)
     assert same(found, expected)
 

@@ -11,7 +11,7 @@ from nnpf.engines import select_engine
 from nnpf.errors import NnpfError
 from nnpf.model import load
 from nnpf.shapes import Graph, ShapeError, known_operators
-from tests.nnpf.onnx_graphs import one_node
+from tests.nnpf.onnx_graphs import one_node, outputs_of
 
 pytest.importorskip("torch")
 test_operators = pytest.importorskip("tests.nnpf.test_operators")
@@ -52,7 +52,7 @@ def test_a_shape_is_what_onnxruntime_gives(case: tuple[Any, ...]) -> None:
     op, x, constants, attributes, *rest = case
     opset = rest[0] if rest else 20 if op == "Gelu" else 22 if op == "Mish" else 18
     kind = rest[1] if len(rest) > 1 else None
-    model, inputs = one_node(op, x, constants, opset, attributes, 2 if op in ("Split", "TopK") else 1, kind)
+    model, inputs = one_node(op, x, constants, opset, attributes, outputs_of(op), kind)
     expected = select_engine("onnxruntime").compile(model).run(inputs)
     if op not in ("ConstantOfShape", "Range"):
         found = model.graph.shapes({name: (value.dtype, value.shape) for name, value in inputs.items()})

@@ -136,6 +136,31 @@ FUNCTIONS: dict[str, Callable[[Any, Tensor], Tensor]] = {
         .expand(2, -1, -1, -1) + torch.stack(torch.meshgrid(x[0, 0, :, 0], x[0, 0, 0], indexing="ij"), 2) * 0.1,
         align_corners=True,
     ),
+    "more arithmetic": lambda m, x: (
+        torch.addcmul(x, x, x, value=0.5) + torch.addcdiv(x, x, x * x + 1) + torch.exp2(x) + torch.log2(x * x + 1)
+        + torch.log10(x * x + 1) + torch.remainder(x, 0.7) + torch.remainder(x, x * x + 0.3) + torch.fmod(x, 0.7)
+        + (torch.arange(-8, 8) % 5) + torch.remainder(torch.arange(16), torch.tensor(3))
+    ),
+    "angles": lambda m, x: (
+        torch.atan(x) + torch.tan(x * 0.3) + torch.asin(torch.tanh(x)) + torch.acos(torch.tanh(x) * 0.9)
+        + torch.sinh(x) + torch.cosh(x) + torch.asinh(x) + torch.acosh(x * x + 1.1) + torch.atanh(torch.tanh(x) * 0.9)
+        + F.softsign(x) + torch.isnan(x).to(torch.float32)
+    ),
+    "triangles and sums": lambda m, x: (
+        torch.tril(x) + torch.triu(x, 2) * 2 + torch.cumsum(x, 3) * 0.1 + torch.logsumexp(x, (2, 3), keepdim=True)
+        + F.rms_norm(x, (16,), m.layer.weight, 1e-6) + F.rms_norm(x, (12, 16))
+    ),
+    "the largest": lambda m, x: (
+        torch.topk(x, 3, 1)[0].sum(1, keepdim=True) + torch.topk(x, 2, 3, largest=False)[1].sum(3, keepdim=True) * 0.1
+        + torch.argmax(x, 1, keepdim=True) + torch.argmin(x, 2)[:, :, None] * 0.1
+    ),
+    "windows as columns": lambda m, x: F.fold(
+        F.unfold(x, (3, 2), dilation=(1, 2), padding=1, stride=(2, 1)) * 0.5,
+        (12, 16), (3, 2), dilation=(1, 2), padding=1, stride=(2, 1),
+    ),
+    "parts replaced": lambda m, x: torch.select_scatter(
+        torch.slice_scatter(torch.slice_scatter(x, x[:, :2] * 2, 1, 1, 3), x[:, :, :4], 2, 8), x[:, :, 0], 2, -1
+    ),
     "around": lambda m, x: F.pad(x, (1, 2, 0, 3), mode="circular")[:, :, 3:, 3:],
     "half windows": lambda m, x: F.max_pool2d(x, 3, 2, ceil_mode=True),
     "normalised weights": lambda m, x: F.conv2d(x, torch._weight_norm(m.conv.weight, m.gain, 0)),
