@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from nnpf import limits
 from nnpf.errors import NnpfError
 from nnpf.torch_export import archive
 from nnpf.torch_export.archive import DTYPES, Array
-from nnpf.torch_export.operators import OPERATORS, Unsupported
+from nnpf.torch_export.operators import OPERATORS, WRITES, Unsupported
 
 # The first one with allowzero, mode and antialias where torch has them; every engine reads it.
 OPSET = 18
@@ -20,7 +22,7 @@ OPSET = 18
 _CHECKS = frozenset(
     f"aten.{name}.default" for name in ("_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range_for_size")
 )
-# What sees the memory of its input: what is written into either changes both.
+# What sees the memory of its input: what is written into either changes both. (reshape and the like copy now and then.)
 _VIEWS = frozenset(
     f"aten.{name}"
     for name in (
@@ -32,6 +34,49 @@ _VIEWS = frozenset(
     )
 )  # fmt: skip
 
+_MAY_COPY = frozenset(
+    f"aten.{name}" for name in ("reshape.default", "reshape_as.default", "flatten.using_ints", "contiguous.default")
+)
+_MOST_UPDATES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A tensor that sees the memory of another one, by the node that makes it (None: the same again), of which it is
+    one of several `pieces`, or the only result."""
+
+    of: str
+    node: Mapping[str, Any] | None
+    piece: int | None = None
+
+
+class _Views:
+    """All views, by name."""
+
+    def __init__(self) -> None:
+        self._views: dict[str, _View] = {}
+        self._seen_by: dict[str, list[str]] = {}
+        # A graph may ask for the square of its own size.
+        self._left = _MOST_UPDATES
+
+    def add(self, name: str, view: _View) -> None:
+        self._views[name] = view
+        self._seen_by.setdefault(view.of, []).append(name)
+
+    def get(self, name: str) -> _View | None:
+        return self._views.get(name)
+
+    def below(self, name: str) -> Iterator[tuple[str, _View]]:
+        """What sees a tensor, and what sees that, and so on; each after what it is a view of."""
+        waiting = [name]
+        while waiting:
+            for found in self._seen_by.get(waiting.pop(), ()):
+                self._left -= 1
+                if self._left < 0:
+                    raise Unsupported(f"more than {_MOST_UPDATES} views of what is written into")
+                yield found, self._views[found]
+                waiting.append(found)
+
 
 class Builder:
     """Collects the nodes of an ONNX graph. Values are ONNX names; `meta` says what torch noted about its own."""
@@ -42,6 +87,7 @@ class Builder:
         self._metas = metas
         self._made: dict[str, tuple[int, np.dtype[Any]]] = {}  # rank and type of values made here
         self._sides: dict[str, list[int | None]] = {}
+        self._most_nodes = limits.current().model_nodes
         self._constants: dict[tuple[str, bytes, tuple[int, ...]], str] = {}
 
     def note(self, value: str, torch_name: str) -> None:
@@ -89,6 +135,8 @@ class Builder:
 
     def node(self, op: str, inputs: list[str], *, outputs: int = 1, **attributes: Any) -> Any:
         """Adds a node. Returns the name of its output, or their names where there are several."""
+        if len(self.nodes) == self._most_nodes:
+            raise limits.exceeded("model_nodes", f"it takes more than {self._most_nodes} nodes of ONNX")
         names = [f"v{len(self.nodes)}_{at}" for at in range(outputs)]
         given = {key: value for key, value in attributes.items() if value is not None}
         self.nodes.append(helper.make_node(op, inputs, names, **given))
@@ -131,9 +179,9 @@ def _converted(found: archive.Archive, name: str) -> onnx.ModelProto:
         if kind not in keys:
             raise NnpfError(f"has an input of kind {kind!r}, which is not supported", subject=name)
         values[entry["arg"]["name"]] = builder.initializer(entry[keys[kind]], found.weights[entry[keys[kind]]])
-    viewed: set[str] = set()
+    views = _Views()
     for node in graph["nodes"]:
-        _convert_node(builder, values, node, viewed, name)
+        _convert_node(builder, values, node, views, name)
     specs = found.program["graph_module"]["signature"]["output_specs"]
     results = [spec["user_output"]["arg"]["as_tensor"]["name"] for spec in specs if "user_output" in spec]
     outputs = []
@@ -144,65 +192,109 @@ def _converted(found: archive.Archive, name: str) -> onnx.ModelProto:
         element = helper.np_dtype_to_tensor_dtype(builder.dtype(values[result]))
         dims = [size if size is not None else f"{out}_{k}" for k, size in enumerate(builder.sizes(result))]
         outputs.append(helper.make_tensor_value_info(out, element, dims))
-    used = {used for node in builder.nodes for used in node.input}
+    nodes = _needed(builder.nodes, [output.name for output in outputs])
+    used = {used for node in nodes for used in node.input}
     kept = [tensor for tensor in builder.initializers if tensor.name in used]
-    proto = helper.make_graph(builder.nodes, "exported", inputs, outputs, kept)
+    proto = helper.make_graph(nodes, "exported", inputs, outputs, kept)
     return helper.make_model(
         proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9, producer_name="torch.export"
     )
 
 
-def _convert_node(
-    builder: Builder, values: dict[str, Any], node: Mapping[str, Any], viewed: set[str], name: str
-) -> None:
-    """`viewed`: tensors that share their memory with others; it grows."""
-    target = node["target"]
-    short = target.removeprefix("torch.ops.")
+def _needed(nodes: Sequence[onnx.NodeProto], outputs: Iterable[str]) -> list[onnx.NodeProto]:
+    """The nodes that outputs depend on."""
+    wanted = set(outputs)
+    found = []
+    for node in reversed(nodes):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            found.append(node)
+    return found[::-1]
+
+
+def _convert_node(builder: Builder, values: dict[str, Any], node: Mapping[str, Any], views: _Views, name: str) -> None:
+    """`views`: tensors that share their memory with others; they grow."""
+    short = _short(node)
     if short in _CHECKS:
         return
-    function = OPERATORS.get(short)
     # aten.relu_ writes into its input: for the nodes that follow, the result stands in its place.
     in_place = False
-    if function is None and short.startswith("aten."):
+    if short not in OPERATORS and short.startswith("aten."):
         base, _, overload = short.removeprefix("aten.").partition(".")
         in_place = base.endswith("_")
-        function = OPERATORS.get(f"aten.{base.removesuffix('_')}.{overload}") if in_place else None
-    if function is None:
+        short = f"aten.{base.removesuffix('_')}.{overload}" if in_place else short
+    if short not in OPERATORS:
+        short = _short(node)
         raise NnpfError(f"operator {short} is not covered; torch.onnx.export may have a form of it", subject=name)
+    try:
+        made = _made(OPERATORS[short], builder, values, node)
+        first: str = node["inputs"][0]["arg"].get("as_tensor", {}).get("name", "") if node["inputs"] else ""
+        pieces = [item["name"] for output in node["outputs"] for item in output.get("as_tensors", ())]
+        results = pieces or [output["as_tensor"]["name"] for output in node["outputs"] if "as_tensor" in output]
+        if twice := values.keys() & set(results):
+            raise NnpfError(f"has two tensors of the name {min(twice)!r}", subject=name)
+        if in_place:
+            if first not in values:
+                raise Unsupported("it writes into what is no tensor")
+            values[first] = made
+            _name(builder, values, results[0], made)
+            _written(builder, values, views, first)
+            views.add(results[0], _View(first, None))
+            return
+    except Unsupported as error:
+        raise NnpfError(f"operator {_short(node)}: {error}", subject=name) from None
+    except TypeError as error:
+        raise NnpfError(f"operator {_short(node)}: an argument that is not covered ({error})", subject=name) from None
+    if short in _VIEWS:
+        for at, result in enumerate(results):
+            views.add(result, _View(first, node, at if pieces else None))
+    if isinstance(made, list):
+        for result, value in zip(results, made, strict=False):
+            _name(builder, values, result, value)
+    elif results:
+        # Operators such as native_layer_norm have more results, which filters do not use.
+        _name(builder, values, results[0], made)
+    else:
+        values[node["outputs"][0]["as_sym_int"]["as_name"]] = builder.size(made)
+
+
+def _short(node: Mapping[str, Any]) -> str:
+    return str(node["target"].removeprefix("torch.ops."))
+
+
+def _made(
+    function: Callable[..., Any], builder: Builder, values: Mapping[str, Any], node: Mapping[str, Any], **more: Any
+) -> Any:
+    """What a function gives for the arguments of a node."""
     arguments = {item["name"]: _argument(values, item["arg"]) for item in node["inputs"]}
     tensors = [item["name"] for output in node["outputs"] for item in output.get("as_tensors", ())]
     if tensors:
         arguments["pieces"] = [builder.sizes(item) for item in tensors]
-    if short in _VIEWS:
-        viewed.add(node["inputs"][0]["arg"]["as_tensor"]["name"])
-        viewed.update(tensors or [output["as_tensor"]["name"] for output in node["outputs"]])
-    try:
-        made = function(builder, **arguments)
-    except Unsupported as error:
-        raise NnpfError(f"operator {short}: {error}", subject=name) from None
-    except TypeError as error:
-        raise NnpfError(f"operator {short}: an argument that is not covered ({error})", subject=name) from None
-    if in_place:
-        own = node["inputs"][0]["arg"]["as_tensor"]["name"]
-        if own in viewed:
-            raise NnpfError(
-                f"operator {short} writes into a tensor that others see, which is not covered", subject=name
-            )
-        values[own] = made
-    several = isinstance(made, list) and not tensors
-    for at, output in enumerate(node["outputs"]):
-        if several and at < len(made):
-            _name(builder, values, output["as_tensor"]["name"], made[at])
-        elif "as_tensors" in output:
-            for item, value in zip(output["as_tensors"], made, strict=False):
-                _name(builder, values, item["name"], value)
-        elif "as_tensor" in output:
-            # Operators such as native_layer_norm have more results, which filters do not use.
-            _name(builder, values, output["as_tensor"]["name"], made)
-            if len(node["outputs"]) > 1:
-                break
-        elif "as_sym_int" in output:
-            values[output["as_sym_int"]["as_name"]] = builder.size(made)
+    return function(builder, **arguments, **more)
+
+
+def _written(builder: Builder, values: dict[str, Any], views: _Views, into: str) -> None:
+    """Something was written into a tensor: what it is a part of changes, and with that all that see the same memory."""
+    path = [into]
+    while (view := views.get(path[-1])) is not None:
+        written = values[path[-1]]
+        if view.node is not None:
+            write = WRITES.get(_short(view.node)) if view.piece is None else None
+            if write is None:
+                raise Unsupported(f"it writes into what {_short(view.node)} gives")
+            written = _made(write, builder, values, view.node, src=written)
+        _name(builder, values, view.of, written)
+        path.append(view.of)
+    for name, view in views.below(path[-1]):
+        if name in path:
+            continue
+        if view.node is None:
+            _name(builder, values, name, values[view.of])
+            continue
+        if _short(view.node) in _MAY_COPY:
+            raise Unsupported(f"it writes into what {_short(view.node)} sees, or has a copy of")
+        made = _made(OPERATORS[_short(view.node)], builder, values, view.node)
+        _name(builder, values, name, made if view.piece is None else made[view.piece])
 
 
 def _name(builder: Builder, values: dict[str, Any], torch_name: str, value: str) -> None:

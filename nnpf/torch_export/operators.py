@@ -757,12 +757,21 @@ def _slice_scatter(
     step: int = 1,
 ) -> str:
     """The tensor with a part of it replaced."""
-    if step != 1:
-        raise Unsupported(f"step {step}")
-    before = _slice(b, self, dim, 0, start if start is not None else 0)
-    if end is None or end == _END:
-        return str(b.node("Concat", [before, src], axis=dim))
-    return str(b.node("Concat", [before, src, _slice(b, self, dim, end)], axis=dim))
+    if step == 1:
+        before = [] if start in (None, 0) else [_slice(b, self, dim, 0, start)]
+        after = [] if end in (None, _END) else [_slice(b, self, dim, end)]
+        return str(b.node("Concat", [*before, src, *after], axis=dim))
+    # Rows of both, behind one another; and which of them stands where.
+    bounds = [_vector(b, [start if start is not None else 0]), _vector(b, [end if end is not None else _END])]
+    rows = _counted(b, b.constant(0), _size(b, self, dim))
+    chosen = b.node("Slice", [rows, *bounds, b.constant([0]), b.constant([step])])
+    end_of_src = b.node("Add", [_size(b, self, dim), b.node("Squeeze", [b.node("Shape", [chosen])])])
+    order = b.node("ScatterElements", [rows, chosen, _counted(b, _size(b, self, dim), end_of_src)], axis=0)
+    return str(b.node("Gather", [b.node("Concat", [self, src], axis=dim), order], axis=dim))
+
+
+def _counted(b: Builder, start: str, end: str) -> str:
+    return str(b.node("Range", [start, end, b.constant(1)]))
 
 
 @operator("select_scatter.default")
@@ -777,6 +786,11 @@ operator("copy.default")(
         [b.node("Cast", [src], to=helper.np_dtype_to_tensor_dtype(b.dtype(self))), b.node("Shape", [self])],
     )
 )
+
+
+operator("fill.Scalar")(lambda b, self, value: _full_like(b, self, value))
+operator("zero.default")(lambda b, self: _full_like(b, self, 0))
+operator("fill.Tensor")(lambda b, self, value: OPERATORS["aten.copy.default"](b, self, value))
 
 
 for _name in ("tril", "triu"):
@@ -1021,3 +1035,25 @@ def _grid_sampler(
             align_corners=int(align_corners),
         )
     )
+
+
+# --- what is written into a part -------------------------------------------------------------------------------------
+
+# By the operator that gives a part of a tensor, or another look at it: the tensor after something was written there.
+# They get what stands there now as `src`, and the operator's own arguments.
+WRITES: dict[str, Function] = {
+    "aten.slice.Tensor": _slice_scatter,
+    "aten.select.int": _select_scatter,
+    "aten.narrow.default": lambda b, self, src, dim, start, length: _slice_scatter(
+        b, self, src, dim, start, None if start < 0 and start + length == 0 else start + length
+    ),
+    "aten.transpose.int": lambda b, self, src, dim0, dim1: OPERATORS["aten.transpose.int"](b, src, dim0, dim1),
+    "aten.permute.default": lambda b, self, src, dims: OPERATORS["aten.permute.default"](
+        b, src, np.argsort([dim % len(dims) for dim in dims]).tolist()
+    ),
+    **{
+        f"aten.{_name}": lambda b, self, src, **how: b.node("Reshape", [src, b.node("Shape", [self])], allowzero=1)
+        for _name in ("view.default", "unsqueeze.default", "squeeze.dim", "squeeze.dims", "unflatten.int")
+    },
+    **{f"aten.{_name}.default": lambda b, self, src: src for _name in ("alias", "detach")},
+}

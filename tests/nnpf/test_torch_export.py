@@ -59,6 +59,38 @@ class Call(nn.Module):
         return self.function(self, x)
 
 
+def _written_into(x: Tensor) -> Tensor:
+    """What stands in a part when another one is written, and what is seen through views."""
+    rows, turned = x[:, :, 2:5], x.transpose(1, 2)
+    x[:, 0] = 0.5
+    x[:, 1, 3:, -2:].mul_(3)
+    before = rows * 2
+    rows.add_(1)
+    turned[:, 5] = x[:, :, 0] * 2
+    x[:, -1:].copy_(x[:, :1])
+    x.view(2, 2, 2, 12, 16)[:, 1, 0, ::5].fill_(-1)
+    x[:, :, :, 1::4] = x[:, :, :, ::4]
+    return torch.cat([x, before, rows, turned.transpose(1, 2)], 2)
+
+
+def _inverse_wavelet(x: Tensor) -> Tensor:
+    n, c, h, w = x.shape
+    a, b = x[:, : c // 2], x[:, c // 2 :]
+    out = torch.zeros(n, c // 2, h * 2, w * 2)
+    out[:, :, 0::2, 0::2] = a - b
+    out[:, :, 1::2, 0::2] = a + b
+    out[:, :, 0::2, 1::2] = b - a * 0.5
+    out[:, :, 1::2, 1::2] = b
+    return out
+
+
+def _written_twice(x: Tensor) -> Tensor:
+    y = x.relu_()
+    z = y.mul_(2)
+    x[:, :2] += 1
+    return torch.cat([x, y, z], 1)
+
+
 FUNCTIONS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "convolutions": lambda m, x: m.same(x)[:, :3] + m.up(x)[:, :, ::2, ::2] + m.strided(x).mean((2, 3), True)[:, :3],
     "relu in place": lambda m, x: F.leaky_relu_(F.relu_(m.conv(x)) - 0.2, 0.2),
@@ -161,6 +193,9 @@ FUNCTIONS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "parts replaced": lambda m, x: torch.select_scatter(
         torch.slice_scatter(torch.slice_scatter(x, x[:, :2] * 2, 1, 1, 3), x[:, :, :4], 2, 8), x[:, :, 0], 2, -1
     ),
+    "written into parts": lambda m, x: _written_into(x * 1),
+    "wavelets": lambda m, x: _inverse_wavelet(x) + _inverse_wavelet(x * 2),
+    "written twice": lambda m, x: _written_twice(x + 0),
     "around": lambda m, x: F.pad(x, (1, 2, 0, 3), mode="circular")[:, :, 3:, 3:],
     "half windows": lambda m, x: F.max_pool2d(x, 3, 2, ceil_mode=True),
     "normalised weights": lambda m, x: F.conv2d(x, torch._weight_norm(m.conv.weight, m.gain, 0)),
@@ -304,6 +339,40 @@ def test_broken_archives_are_one_clear_error() -> None:
         load(rewritten(data, short), "model.pt2")
     with pytest.raises(NnpfError, match=r"operator aten\.fft_fft2\.default is not covered"):
         load(rewritten(data, operator), "model.pt2")
+
+
+@pytest.mark.parametrize(
+    ("function", "problem"),
+    [
+        (lambda m, x: x.clone().chunk(2, 1)[0].mul_(2), "writes into what aten.chunk.default gives"),
+        (lambda m, x: _reshaped_and_written(x.clone()), "writes into what aten.reshape.default sees, or has a copy of"),
+    ],
+)
+def test_what_is_written_where_it_cannot_be_followed_is_named(function: Any, problem: str) -> None:
+    with pytest.raises(NnpfError, match=problem):
+        load(saved(Call(function), X), "model.pt2")
+
+
+def _reshaped_and_written(x: Tensor) -> Tensor:
+    seen = x.reshape(2, -1)
+    x.add_(1)
+    return seen
+
+
+def test_writing_again_and_again_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def function(m: Any, x: Tensor) -> Tensor:
+        x = x * 1
+        parts = [x[:, 0] for _ in range(20)]
+        for part in parts:
+            part.add_(1)
+        return x
+
+    model = load(saved(Call(function), X), "model.pt2")
+    found = select_engine("torch", "cpu").compile(model).run({model.inputs[0].name: X.numpy()})
+    np.testing.assert_allclose(found[:, 0], X[:, 0] + 20, atol=1e-5)
+    monkeypatch.setattr("nnpf.torch_export.conversion._MOST_UPDATES", 100)
+    with pytest.raises(NnpfError, match="more than 100 views of what is written into"):
+        load(saved(Call(function), X), "model.pt2")
 
 
 def test_a_stream_with_a_pt2_filter(samples: Path, tmp_path: Path) -> None:
