@@ -219,7 +219,7 @@ def strides(model: Model, last: bool, overlap: int) -> tuple[int, int]:
     inp, out = _probed(model, last)
     found = [1, 1]
     for at, axis in enumerate((-3, -2) if last else (-2, -1)):
-        if model.tensor_input.shape[axis] is not None or inp[axis] <= 2 * overlap:
+        if model.tensor_input.shape[axis] is not None or inp[axis] <= 2 * overlap or -axis > len(out):
             continue
         scale = Fraction(out[axis], inp[axis] - 2 * overlap)
 

@@ -279,7 +279,8 @@ def _check(proto: onnx.ModelProto, name: str) -> None:
 
 def _instead(node: onnx.NodeProto) -> str:
     """How to get a graph without this operator, where that is known."""
-    if node.domain == "com.microsoft" and node.op_type.startswith("QLinear"):
+    # (What is no UTF-8 comes as bytes.)
+    if node.domain == "com.microsoft" and str(node.op_type).startswith("QLinear"):
         return "; quantise with QuantFormat.QDQ, which has standard ones only"
     return ""
 

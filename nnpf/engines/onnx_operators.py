@@ -54,6 +54,8 @@ def operator(*names: str) -> Callable[[Function], Function]:
 def to_tensor(array: np.ndarray[Any, Any]) -> Tensor:
     if array.dtype.name == "bfloat16":
         return torch.from_numpy(array.astype(np.float32)).to(torch.bfloat16)
+    if array.dtype.kind not in "fiub":
+        raise Unsupported(f"numbers of type {array.dtype}")
     return torch.from_numpy(np.array(array, copy=True))
 
 

@@ -77,7 +77,13 @@ class TorchGraph(torch.nn.Module):
         self.model_name = model.name
         if missing := sorted(model.operators - OPERATORS.keys()):
             raise NnpfError(f"operator {missing[0]} is not covered by the torch engine", subject=model.name)
-        self._nodes = [_Node(node) for node in model.proto.graph.node]
+        try:
+            self._nodes = [_Node(node) for node in model.proto.graph.node]
+            tensors = {
+                tensor.name: to_tensor(numpy_helper.to_array(tensor)) for tensor in model.proto.graph.initializer
+            }
+        except Unsupported as error:
+            raise NnpfError(f"{error} are not covered by the torch engine", subject=model.name) from None
         self._opset = model.opset
         self._input_names = [spec.name for spec in model.inputs]
         self._output_names = list(model.output_names)
@@ -87,19 +93,18 @@ class TorchGraph(torch.nn.Module):
         used = [(name, at in _NUMBERS.get(node.op, ())) for node in self._nodes for at, name in enumerate(node.inputs)]
         as_numbers = {name for name, number in used if number}
         as_tensors = {name for name, number in used if not number} | set(self._output_names)
-        for at, tensor in enumerate(model.proto.graph.initializer):
-            value = to_tensor(numpy_helper.to_array(tensor))
-            if tensor.name in as_numbers:
-                self._numbers[tensor.name] = value.clone()
-            if tensor.name not in as_tensors:
-                self._constants[tensor.name] = value
+        for at, (name, value) in enumerate(tensors.items()):
+            if name in as_numbers:
+                self._numbers[name] = value.clone()
+            if name not in as_tensors:
+                self._constants[name] = value
             elif value.is_floating_point():
-                self.parameter_names[tensor.name] = f"p{at}"
+                self.parameter_names[name] = f"p{at}"
                 self.register_parameter(f"p{at}", torch.nn.Parameter(value))
             elif value.dtype == torch.int64:
-                self._constants[tensor.name] = value
+                self._constants[name] = value
             else:
-                self.parameter_names[tensor.name] = f"p{at}"
+                self.parameter_names[name] = f"p{at}"
                 self.register_buffer(f"p{at}", value)
         self._behind: dict[str, Dequantized] = {}  # the integers behind outputs of DequantizeLinear that are constants
         self._frees = self._last_uses()
