@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from nnpf.errors import NnpfError
 from nnpf.torch_export import archive
 from nnpf.torch_export.archive import DTYPES, Array
 from nnpf.torch_export.operators import OPERATORS, WRITES, Unsupported
+from nnpf.torch_export.views import MAY_COPY, SAME, VIEWS, View, Views
 
 # The first one with allowzero, mode and antialias where torch has them; every engine reads it.
 OPSET = 18
@@ -22,60 +22,6 @@ OPSET = 18
 _CHECKS = frozenset(
     f"aten.{name}.default" for name in ("_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range_for_size")
 )
-# What sees the memory of its input: what is written into either changes both. (reshape and the like copy now and then.)
-_VIEWS = frozenset(
-    f"aten.{name}"
-    for name in (
-        "slice.Tensor", "select.int", "view.default", "reshape.default", "transpose.int", "permute.default",
-        "t.default", "expand.default", "squeeze.dim", "squeeze.dims", "unsqueeze.default", "flatten.using_ints",
-        "detach.default", "alias.default", "split.Tensor", "split_with_sizes.default", "chunk.default", "unbind.int",
-        "contiguous.default", "expand_as.default", "view_as.default", "reshape_as.default", "unflatten.int",
-        "movedim.int", "narrow.default",
-    )
-)  # fmt: skip
-
-_MAY_COPY = frozenset(
-    f"aten.{name}" for name in ("reshape.default", "reshape_as.default", "flatten.using_ints", "contiguous.default")
-)
-_MOST_UPDATES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class _View:
-    """A tensor that sees the memory of another one, by the node that makes it (None: the same again), of which it is
-    one of several `pieces`, or the only result."""
-
-    of: str
-    node: Mapping[str, Any] | None
-    piece: int | None = None
-
-
-class _Views:
-    """All views, by name."""
-
-    def __init__(self) -> None:
-        self._views: dict[str, _View] = {}
-        self._seen_by: dict[str, list[str]] = {}
-        # A graph may ask for the square of its own size.
-        self._left = _MOST_UPDATES
-
-    def add(self, name: str, view: _View) -> None:
-        self._views[name] = view
-        self._seen_by.setdefault(view.of, []).append(name)
-
-    def get(self, name: str) -> _View | None:
-        return self._views.get(name)
-
-    def below(self, name: str) -> Iterator[tuple[str, _View]]:
-        """What sees a tensor, and what sees that, and so on; each after what it is a view of."""
-        waiting = [name]
-        while waiting:
-            for found in self._seen_by.get(waiting.pop(), ()):
-                self._left -= 1
-                if self._left < 0:
-                    raise Unsupported(f"more than {_MOST_UPDATES} views of what is written into")
-                yield found, self._views[found]
-                waiting.append(found)
 
 
 class Builder:
@@ -179,7 +125,7 @@ def _converted(found: archive.Archive, name: str) -> onnx.ModelProto:
         if kind not in keys:
             raise NnpfError(f"has an input of kind {kind!r}, which is not supported", subject=name)
         values[entry["arg"]["name"]] = builder.initializer(entry[keys[kind]], found.weights[entry[keys[kind]]])
-    views = _Views()
+    views = Views()
     for node in graph["nodes"]:
         _convert_node(builder, values, node, views, name)
     specs = found.program["graph_module"]["signature"]["output_specs"]
@@ -212,7 +158,7 @@ def _needed(nodes: Sequence[onnx.NodeProto], outputs: Iterable[str]) -> list[onn
     return found[::-1]
 
 
-def _convert_node(builder: Builder, values: dict[str, Any], node: Mapping[str, Any], views: _Views, name: str) -> None:
+def _convert_node(builder: Builder, values: dict[str, Any], node: Mapping[str, Any], views: Views, name: str) -> None:
     """`views`: tensors that share their memory with others; they grow."""
     short = _short(node)
     if short in _CHECKS:
@@ -239,15 +185,12 @@ def _convert_node(builder: Builder, values: dict[str, Any], node: Mapping[str, A
             values[first] = made
             _name(builder, values, results[0], made)
             _written(builder, values, views, first)
-            views.add(results[0], _View(first, None))
+            views.add(results[0], View(first, None))
             return
     except Unsupported as error:
         raise NnpfError(f"operator {_short(node)}: {error}", subject=name) from None
     except TypeError as error:
         raise NnpfError(f"operator {_short(node)}: an argument that is not covered ({error})", subject=name) from None
-    if short in _VIEWS:
-        for at, result in enumerate(results):
-            views.add(result, _View(first, node, at if pieces else None))
     if isinstance(made, list):
         for result, value in zip(results, made, strict=False):
             _name(builder, values, result, value)
@@ -256,6 +199,11 @@ def _convert_node(builder: Builder, values: dict[str, Any], node: Mapping[str, A
         _name(builder, values, results[0], made)
     else:
         values[node["outputs"][0]["as_sym_int"]["as_name"]] = builder.size(made)
+    if short in VIEWS:
+        for at, result in enumerate(results):
+            views.add(result, View(first, node, at if pieces else None))
+    elif short in SAME and results and builder.dtype(values[first]) == builder.dtype(values[results[0]]):
+        views.add(results[0], View(first, None))
 
 
 def _short(node: Mapping[str, Any]) -> str:
@@ -273,7 +221,7 @@ def _made(
     return function(builder, **arguments, **more)
 
 
-def _written(builder: Builder, values: dict[str, Any], views: _Views, into: str) -> None:
+def _written(builder: Builder, values: dict[str, Any], views: Views, into: str) -> None:
     """Something was written into a tensor: what it is a part of changes, and with that all that see the same memory."""
     path = [into]
     while (view := views.get(path[-1])) is not None:
@@ -291,7 +239,7 @@ def _written(builder: Builder, values: dict[str, Any], views: _Views, into: str)
         if view.node is None:
             _name(builder, values, name, values[view.of])
             continue
-        if _short(view.node) in _MAY_COPY:
+        if _short(view.node) in MAY_COPY:
             raise Unsupported(f"it writes into what {_short(view.node)} sees, or has a copy of")
         made = _made(OPERATORS[_short(view.node)], builder, values, view.node)
         _name(builder, values, name, made if view.piece is None else made[view.piece])

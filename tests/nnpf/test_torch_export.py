@@ -88,6 +88,8 @@ def _written_twice(x: Tensor) -> Tensor:
     y = x.relu_()
     z = y.mul_(2)
     x[:, :2] += 1
+    x.to(torch.float32).sub_(0.5)  # x itself
+    x.to(torch.float64).sub_(7)  # a copy
     return torch.cat([x, y, z], 1)
 
 
@@ -359,6 +361,20 @@ def _reshaped_and_written(x: Tensor) -> Tensor:
     return seen
 
 
+def test_dropout_gives_its_input_itself() -> None:
+    """In torch, too; what it decomposes to does not."""
+
+    def function(m: Any, x: Tensor) -> Tensor:
+        x = x * 1
+        F.dropout(x, training=False)[:, -1] = 3
+        return x
+
+    model = load(saved(Call(function), X), "model.pt2")
+    found = select_engine("torch", "cpu").compile(model).run({model.inputs[0].name: X.numpy()})
+    np.testing.assert_array_equal(found, Call(function)(X).numpy())
+    assert (found[:, -1] == 3).all()
+
+
 def test_writing_again_and_again_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     def function(m: Any, x: Tensor) -> Tensor:
         x = x * 1
@@ -370,7 +386,7 @@ def test_writing_again_and_again_has_an_end(monkeypatch: pytest.MonkeyPatch) -> 
     model = load(saved(Call(function), X), "model.pt2")
     found = select_engine("torch", "cpu").compile(model).run({model.inputs[0].name: X.numpy()})
     np.testing.assert_allclose(found[:, 0], X[:, 0] + 20, atol=1e-5)
-    monkeypatch.setattr("nnpf.torch_export.conversion._MOST_UPDATES", 100)
+    monkeypatch.setattr("nnpf.torch_export.views._MOST_UPDATES", 100)
     with pytest.raises(NnpfError, match="more than 100 views of what is written into"):
         load(saved(Call(function), X), "model.pt2")
 
