@@ -4,7 +4,7 @@
     python bench/runner.py --shared                     also the trained filter of ../shared/peer, and a 1080p stream
     python bench/runner.py --memory                     peak memory at 1080p and 2160p, for 10, 60 and 300 pictures
     python bench/runner.py --nokia PATH [--nokia-f32 PATH]   against Nokia's vvdecapp, as built, and built for float32
-    python bench/runner.py --device cuda                on a GPU: the whole job against the bare network
+    python bench/runner.py --device cuda                on a GPU: the whole job against the bare network, to 2160p
     python bench/runner.py --all --nokia PATH --nokia-f32 PATH   everything; some 20 minutes on two idle cores
     python bench/runner.py --all --quick                a few pictures each: tries the bench, its figures say nothing
 
@@ -30,7 +30,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -48,7 +48,7 @@ from nnpf.engines import Precision, Settings, select_engine
 from nnpf.errors import NnpfError
 from nnpf.filters import lanes_for, plan_patches
 from nnpf.frames import Format, Frame, write_frame
-from nnpf.intake import decoded_pictures
+from nnpf.intake import InputPicture, decoded_pictures
 from nnpf.metrics import compare
 from nnpf.model import Model, load
 from nnpf.runner import AHEAD, QUEUE_DEPTH, ApplyOptions, Shown, apply
@@ -185,14 +185,22 @@ class Case:
     pictures: int  # in a turn: many times what is under way, which may be done or not when the time begins and ends
     turns: int
     elements: dict[str, int]
+    codec: Codec = Codec.VVC
 
     @cached_property
     def message(self) -> NnpfCharacteristics:
         """As `nnpf inject` makes it for this stream."""
-        return message_for(self.model, self.model_path, first_picture(self.stream).format, **self.elements)
+        return message_for(self.model, self.model_path, self.first_picture.format, **self.elements)
 
     def units(self, times: int = 1) -> list[NalUnit]:
-        return stream_with(nal_units(self.stream) * times, self.message)
+        return stream_with(nal_units(self.stream) * times, self.message, self.codec)
+
+    def decoded(self) -> Iterator[InputPicture]:
+        return decoded_pictures(nal_units(self.stream), self.codec, check_hashes=False)
+
+    @cached_property
+    def first_picture(self) -> Frame:
+        return next(self.decoded()).frame
 
 
 def job(units: list[NalUnit], root: Path, codec: Codec = Codec.VVC, **options: Any) -> Generator[Shown, None, None]:
@@ -205,7 +213,7 @@ def job(units: list[NalUnit], root: Path, codec: Codec = Codec.VVC, **options: A
 
 def timed_turns(case: Case, units: list[NalUnit], **options: Any) -> Generator[tuple[float, float], None, None]:
     """Turn after turn of one job, seconds and CPU seconds of one picture when all stages are full."""
-    pictures = job(units, case.model_path.parent, **options)
+    pictures = job(units, case.model_path.parent, case.codec, **options)
     seconds = 0.0
     for turn in itertools.count():
         # First come pictures that were made before the job waited, then those in whose time all stages fill again. The
@@ -217,10 +225,6 @@ def timed_turns(case: Case, units: list[NalUnit], **options: Any) -> Generator[t
         seconds, cpu = (time.perf_counter() - start) / count, (time.process_time() - busy) / count
         time.sleep(EDGE * seconds)  # until nothing is under way that would disturb others
         yield seconds, cpu
-
-
-def first_picture(stream: Path) -> Frame:
-    return next(iter(decoded_pictures(nal_units(stream), Codec.VVC, check_hashes=False))).frame
 
 
 class Bare:
@@ -313,12 +317,12 @@ def one_at_a_time(case: Case, frame: Frame, settings: Settings, count: int) -> f
 
 def measure(case: Case, precision: Precision, *, engine: str = "openvino", device: str = "auto") -> None:
     lanes = lanes_for(0)
-    frame = first_picture(case.stream)
+    frame = case.first_picture
     forms = [
         Bare(case, frame, Settings(lanes=count, precision=precision), engine, device) for count in sorted({1, lanes})
     ]
     total = case.pictures + case.turns * (case.pictures + 2 * EDGE + lanes)
-    count = sum(1 for _ in decoded_pictures(nal_units(case.stream), Codec.VVC, check_hashes=False))
+    count = sum(1 for _ in case.decoded())
     units = case.units(-(-total // count))
     options = {"engine": engine, "device": device, "precision": precision}
     jobs, loops = [], []
@@ -334,7 +338,7 @@ def measure(case: Case, precision: Precision, *, engine: str = "openvino", devic
     net, net_cpu = min(nets)
     busy = time.process_time()
     start = time.perf_counter()
-    decoded = sum(1 for _ in decoded_pictures(nal_units(case.stream), Codec.VVC, check_hashes=False))
+    decoded = sum(1 for _ in case.decoded())
     decode_cpu, decode = (time.process_time() - busy) / decoded, (time.perf_counter() - start) / decoded
     around = tensors_alone(case, frame, max(2, case.pictures // 8))
     plan = forms[0].plan
@@ -551,7 +555,13 @@ def main() -> int:
             peer = load(SHARED / "peer/nokia/model3.onnx")
             (scratch / "model3_free.onnx").write_bytes(free_size(peer).to_bytes())
         if args.device:
-            for case in cases(shared=shared, scratch=scratch, quick=args.quick):
+            found = cases(shared=shared, scratch=scratch, quick=args.quick)
+            for width, height in ((1920, 1080), (3840, 2160)):
+                stream = noise(width, height, 10, scratch)
+                at = f"sample filter, free patch size, {height}p H.264"
+                pictures, turns = (4, 1) if args.quick else (64, 4)
+                found.append(Case(at, stream, FILTER, load(FILTER), pictures, turns, {}, Codec.AVC))
+            for case in found:
                 for precision in ("f32", "bf16"):
                     measure(case, precision, engine="torch", device=args.device)
         elif not (args.no_speed or (args.memory and not args.all)):
