@@ -5,13 +5,13 @@
     python bench/runner.py --memory                     peak memory at 1080p and 2160p, for 10, 60 and 300 pictures
     python bench/runner.py --nokia PATH [--nokia-f32 PATH]   against Nokia's vvdecapp, as built, and built for float32
     python bench/runner.py --device cuda                on a GPU: the whole job against the bare network, to 2160p
-    python bench/runner.py --all --nokia PATH --nokia-f32 PATH   everything; some 20 minutes on two idle cores
+    python bench/runner.py --all --nokia PATH --nokia-f32 PATH   everything; more than half an hour on two idle cores
     python bench/runner.py --all --quick                a few pictures each: tries the bench, its figures say nothing
 
 "whole job" is decoding, filtering and writing YUV to /dev/null, through nnpf.runner.apply, between two pictures far
 from both ends of the stream: starting and compiling are not in it. "bare network" is nothing but the network on the
 same tensors, packed beforehand, in the same patches, in the faster of two forms: one picture at a time on all cores, or
-as many at a time as the job filters. Job and network take turns of a second or so, the job waiting meanwhile, and each
+as many at a time as the job filters. Job and network take short turns, the job waiting meanwhile, and each
 ratio is that of medians. CPU seconds are given too: they change less where the machine is busy.
 
 Exit code 3 when a goal is missed.
@@ -214,7 +214,6 @@ def job(units: list[NalUnit], root: Path, codec: Codec = Codec.VVC, **options: A
 def timed_turns(case: Case, units: list[NalUnit], **options: Any) -> Generator[tuple[float, float], None, None]:
     """Turn after turn of one job, seconds and CPU seconds of one picture when all stages are full."""
     pictures = job(units, case.model_path.parent, case.codec, **options)
-    seconds = 0.0
     for turn in itertools.count():
         # First come pictures that were made before the job waited, then those in whose time all stages fill again. The
         # lanes start together, so pictures come in pairs: every other turn begins between the two of a pair.

@@ -43,9 +43,11 @@ class PaddedPlane:
 def padded_plane(
     rows: tuple[int, int], columns: tuple[int, int], size: tuple[int, int], padding_type: int, arrays: Arrays
 ) -> PaddedPlane:
-    """Args:
-    rows, columns: the first coordinate that is read, and the last one plus 1.
-    size: rows and columns of the plane.
+    """Planes of one size, padded as far as they are read.
+
+    Args:
+        rows, columns: the first coordinate that is read, and the last one plus 1.
+        size: rows and columns of the plane.
     """
     return PaddedPlane(
         _axis(*rows, size[0], padding_type, vertical=True, arrays=arrays),
