@@ -1055,5 +1055,4 @@ WRITES: dict[str, Function] = {
         f"aten.{_name}": lambda b, self, src, **how: b.node("Reshape", [src, b.node("Shape", [self])], allowzero=1)
         for _name in ("view.default", "unsqueeze.default", "squeeze.dim", "squeeze.dims", "unflatten.int")
     },
-    **{f"aten.{_name}.default": lambda b, self, src: src for _name in ("alias", "detach")},
 }
